@@ -1,0 +1,147 @@
+#include "lsm/block.h"
+
+#include <algorithm>
+
+namespace sentinel::lsm {
+
+namespace {
+constexpr std::uint32_t kEntriesPerRestart = 16;
+}  // namespace
+
+void BlockBuilder::add(core::ByteSpan key, EntryTag tag, core::ByteSpan value) {
+  std::size_t shared = 0;
+  if (entries_ % kEntriesPerRestart == 0) {
+    restarts_.push_back(static_cast<std::uint32_t>(out_.size()));
+  } else {
+    const core::ByteSpan last = last_key_.view();
+    const std::size_t limit = std::min(last.size(), key.size());
+    while (shared < limit && last[shared] == key[shared]) ++shared;
+  }
+  out_.varint(shared);
+  out_.varint(key.size() - shared);
+  out_.varint(value.size());
+  out_.bytes(key.subspan(shared));
+  out_.u64(tag.packed());
+  out_.bytes(value);
+  last_key_.clear();
+  last_key_.bytes(key);
+  ++entries_;
+}
+
+core::ByteSpan BlockBuilder::finish() {
+  for (const std::uint32_t restart : restarts_) out_.u32(restart);
+  out_.u32(static_cast<std::uint32_t>(restarts_.size()));
+  return out_.view();
+}
+
+void BlockBuilder::clear() {
+  out_.clear();
+  last_key_.clear();
+  restarts_.clear();
+  entries_ = 0;
+}
+
+BlockCursor::BlockCursor(core::Bytes block) : block_(std::move(block)) {
+  if (block_.size() < 4) {
+    corrupt_ = true;
+    return;
+  }
+  restart_count_ = core::load_be<std::uint32_t>(block_.data() + block_.size() - 4);
+  const std::uint64_t trailer = 4 * (std::uint64_t{restart_count_} + 1);
+  if (restart_count_ == 0 || trailer > block_.size()) {
+    restart_count_ = 0;
+    corrupt_ = true;
+    return;
+  }
+  entries_end_ = block_.size() - trailer;
+}
+
+std::uint32_t BlockCursor::restart_offset(std::uint32_t index) const {
+  return core::load_be<std::uint32_t>(block_.data() + entries_end_ + std::size_t{index} * 4);
+}
+
+bool BlockCursor::fail() {
+  corrupt_ = true;
+  valid_ = false;
+  return false;
+}
+
+/// Reads the entry at next_offset_; false at the end, or when it is malformed.
+bool BlockCursor::read_entry() {
+  valid_ = false;
+  value_ = {};
+  if (next_offset_ >= entries_end_) return false;
+  core::ByteReader reader(block_.view().subspan(next_offset_, entries_end_ - next_offset_));
+  const std::uint64_t shared = reader.varint();
+  const std::uint64_t unshared = reader.varint();
+  const std::uint64_t value_length = reader.varint();
+  if (shared > key_.size() || shared + unshared > kKeyBytesMax) return fail();
+  const core::ByteSpan suffix = reader.take(unshared);
+  const std::uint64_t tag = reader.u64();
+  value_ = reader.take(value_length);
+  if (reader.failed() || !EntryTag::valid(tag)) return fail();
+  key_.shrink(shared);
+  key_.bytes(suffix);
+  tag_ = EntryTag::unpack(tag);
+  next_offset_ += reader.consumed();
+  valid_ = true;
+  return true;
+}
+
+void BlockCursor::seek_to_restart(std::uint32_t index) {
+  next_offset_ = restart_offset(index);
+  key_.clear();
+  read_entry();
+}
+
+void BlockCursor::seek_to_first() {
+  if (restart_count_ == 0) return;
+  seek_to_restart(0);
+}
+
+void BlockCursor::seek_to_last() {
+  if (restart_count_ == 0) return;
+  seek_to_restart(restart_count_ - 1);
+  while (valid_ && next_offset_ < entries_end_) read_entry();
+}
+
+/// Positions at the first entry of the last run that begins before the target, or of the first run.
+/// What comes before the target ends in that run.
+std::uint32_t BlockCursor::find_run(const SeekTarget& target) {
+  valid_ = false;
+  if (restart_count_ == 0) return 0;
+  std::uint32_t low = 0;
+  std::uint32_t high = restart_count_;
+  while (high - low > 1) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    seek_to_restart(middle);
+    if (!valid_) return 0;
+    (target.is_before(key_.view()) ? low : high) = middle;
+  }
+  seek_to_restart(low);
+  return low;
+}
+
+void BlockCursor::seek(const SeekTarget& target) {
+  find_run(target);
+  while (valid_ && target.is_before(key_.view())) read_entry();
+}
+
+void BlockCursor::seek_to_last_before(const SeekTarget& target) {
+  const std::uint32_t run = find_run(target);
+  if (!valid_ || !target.is_before(key_.view())) {
+    valid_ = false;
+    return;
+  }
+  // Entries have no way back: count how many of the run are before the target, then walk to the
+  // last of them.
+  std::uint32_t steps = 0;
+  while (read_entry() && target.is_before(key_.view())) ++steps;
+  if (corrupt_) return;
+  seek_to_restart(run);
+  for (; steps > 0; --steps) read_entry();
+}
+
+void BlockCursor::next() { read_entry(); }
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,78 @@
+#pragma once
+/// A block: sorted entries, prefix-compressed, with restart points for binary search.
+///
+///   block   = entry* | restart offset (4)* | restart count (4)
+///   entry   = shared key bytes varint | other key bytes varint | value bytes varint | key suffix |
+///   tag (8) | value
+///
+/// At a restart nothing is shared. Blocks reach a cursor only after their checksum was verified
+/// (lsm/sstable_reader.h), but a cursor does not rely on it: a malformed block makes it invalid,
+/// with corrupt() set.
+
+#include <cstdint>
+#include <vector>
+
+#include "core/bytes.h"
+#include "lsm/format.h"
+
+namespace sentinel::lsm {
+
+class BlockBuilder {
+ public:
+  /// Entries come in order.
+  void add(core::ByteSpan key, EntryTag tag, core::ByteSpan value);
+  [[nodiscard]] bool empty() const { return entries_ == 0; }
+  [[nodiscard]] std::size_t size_bytes() const { return out_.size() + 4 * (restarts_.size() + 1); }
+  [[nodiscard]] core::ByteSpan last_key() const { return last_key_.view(); }
+  /// The finished block, valid until clear().
+  core::ByteSpan finish();
+  void clear();
+
+ private:
+  core::ByteWriter out_;
+  core::ByteWriter last_key_;
+  std::vector<std::uint32_t> restarts_;
+  std::uint32_t entries_ = 0;
+};
+
+class BlockCursor {
+ public:
+  BlockCursor() = default;
+  explicit BlockCursor(core::Bytes block);
+
+  void seek_to_first();
+  void seek_to_last();
+  /// The first entry whose key is not before the target.
+  void seek(const SeekTarget& target);
+  /// The last entry whose key is before the target.
+  void seek_to_last_before(const SeekTarget& target);
+  void next();
+
+  [[nodiscard]] bool valid() const { return valid_; }
+  [[nodiscard]] bool corrupt() const { return corrupt_; }
+  [[nodiscard]] core::ByteSpan key() const { return key_.view(); }
+  [[nodiscard]] EntryTag tag() const { return tag_; }
+  [[nodiscard]] core::ByteSpan value() const { return value_; }
+  /// A slice of the block, which it keeps alive.
+  [[nodiscard]] core::Bytes value_bytes() const { return block_.slice_of(value_); }
+
+ private:
+  [[nodiscard]] std::uint32_t restart_offset(std::uint32_t index) const;
+  void seek_to_restart(std::uint32_t index);
+  std::uint32_t find_run(const SeekTarget& target);
+  bool read_entry();
+  bool fail();
+
+  core::Bytes block_;
+  std::size_t entries_end_ = 0;
+  std::uint32_t restart_count_ = 0;
+
+  std::size_t next_offset_ = 0;
+  core::ByteWriter key_;
+  EntryTag tag_;
+  core::ByteSpan value_;
+  bool valid_ = false;
+  bool corrupt_ = false;
+};
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,305 @@
+#include "lsm/db.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/codec.h"
+#include "lsm/log_reader.h"
+#include "lsm/sstable_writer.h"
+
+namespace sentinel::lsm {
+
+Db::Db(core::Shard& shard, DbOptions options)
+    : shard_(shard),
+      options_(std::move(options)),
+      flush_wanted_(shard),
+      flushed_(shard),
+      scope_(shard) {
+  memtable_ = new_memtable();
+}
+
+Db::~Db() = default;
+
+core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOptions options,
+                                                       bool create) {
+  options.wal.directory = options.directory;
+  options.wal.store_id = options.store_id;
+  std::unique_ptr<Db> db(new Db(shard, std::move(options)));
+  auto manifest = co_await Manifest::open(
+      shard, {.directory = db->options_.directory, .store_id = db->options_.store_id}, create);
+  if (!manifest) co_return std::unexpected(std::move(manifest).error());
+  db->manifest_ = std::move(*manifest);
+  core::Status recovered = co_await db->recover();
+  if (!recovered) {
+    co_await db->close();
+    co_return std::unexpected(std::move(recovered).error());
+  }
+  db->scope_.spawn(db->flush_loop());
+  co_return db;
+}
+
+core::Task<core::Status> Db::recover() {
+  SENTINEL_CO_CHECK(co_await open_tables());
+  std::vector<Wal::Segment> segments;
+  SENTINEL_CO_CHECK(co_await replay_logs(segments));
+  auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, std::move(segments));
+  if (!wal) co_return std::unexpected(std::move(wal).error());
+  wal_ = std::move(*wal);
+  recovery_.direct_io = wal_->direct();
+  co_return core::Status();
+}
+
+core::Task<core::Status> Db::open_tables() {
+  for (const auto& [number, info] : manifest_->files().tables) {
+    auto table = co_await SSTableReader::open(shard_, options_.directory, info, options_.store_id);
+    if (!table) co_return std::unexpected(std::move(table).error());
+    tables_.insert(tables_.begin(), std::move(*table));  // A higher number is a newer table.
+  }
+  co_return core::Status();
+}
+
+/// Replays the segments in the order of their numbers. Each used segment's header says which
+/// sequence it starts with, so a missing tail of the one before, or a missing segment, can't pass
+/// for a tear; and what a recovery once cut never comes back.
+core::Task<core::Status> Db::replay_logs(std::vector<Wal::Segment>& segments) {
+  struct Used {
+    WalInfo info;
+    SequenceNumber first;
+  };
+  std::vector<Used> used;
+  next_sequence_ = manifest_->files().flushed_sequence.next();
+  visible_ = manifest_->files().flushed_sequence;
+  for (const auto& [number, info] : manifest_->files().wals) {
+    SENTINEL_CO_TRY(first, co_await first_sequence_of(info));
+    if (first.has_value()) {
+      used.push_back({info, *first});
+    } else {
+      segments.push_back(
+          {.number = info.number, .size_bytes = info.size_bytes, .last_sequence = {}});
+    }
+  }
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    if (used[i].first > next_sequence_) {
+      co_return core::fail(
+          core::Errc::corruption,
+          fmt::format("{}/{} starts with operation {}, but {} is missing", options_.directory,
+                      wal_file_name(used[i].info.number), used[i].first, next_sequence_));
+    }
+    Wal::Segment segment{
+        .number = used[i].info.number, .size_bytes = used[i].info.size_bytes, .last_sequence = {}};
+    std::optional<SequenceNumber> next_first;
+    if (i + 1 < used.size()) next_first = used[i + 1].first;
+    SENTINEL_CO_CHECK(co_await replay_segment(segment, next_first));
+    segments.push_back(segment);
+  }
+  std::ranges::sort(segments, {}, &Wal::Segment::number);
+  co_return core::Status();
+}
+
+core::Task<core::Result<std::optional<SequenceNumber>>> Db::first_sequence_of(const WalInfo& wal) {
+  const std::string path = options_.directory + "/" + wal_file_name(wal.number);
+  auto file = co_await core::File::open(shard_, path, core::open_flags::read);
+  if (!file) {
+    co_return core::fail(core::Errc::corruption, fmt::format("{} is named by the manifest: {}",
+                                                             path, file.error().message));
+  }
+  LogReader reader(*file, wal.number, wal.size_bytes);
+  auto record = co_await reader.next();
+  co_await file->close();
+  if (!record) co_return std::unexpected(std::move(record).error());
+  if (!record->has_value()) co_return std::nullopt;
+  core::ByteReader start((*record)->body);
+  const std::uint64_t magic = start.u64();
+  const std::uint32_t version = start.u32();
+  if (start.failed() || (*record)->type != kWalHeaderRecord || magic != kWalMagic) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} is damaged at offset 0: no log header", path));
+  }
+  if (version > kFormatVersion) {
+    co_return core::fail(core::Errc::newer_format,
+                         fmt::format("{} has format {}, this release reads up to {}", path, version,
+                                     kFormatVersion));
+  }
+  auto header = core::decode_fields<WalHeader>((*record)->body);
+  if (!header || header->store_id != options_.store_id) {
+    co_return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", path));
+  }
+  co_return header->first_sequence;
+}
+
+core::Task<core::Status> Db::replay_segment(Wal::Segment& segment,
+                                            std::optional<SequenceNumber> next_first) {
+  const std::string path = options_.directory + "/" + wal_file_name(segment.number);
+  auto file =
+      co_await core::File::open(shard_, path, core::open_flags::read | core::open_flags::write);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  LogReader reader(*file, segment.number, segment.size_bytes);
+  core::Status status;
+  for (bool first = true;; first = false) {
+    auto record = co_await reader.next();
+    if (!record) {
+      status = std::unexpected(std::move(record).error());
+      break;
+    }
+    if (!record->has_value()) break;
+    if (first) continue;  // The header, read before.
+    auto batch = WriteBatch::decode((*record)->body);
+    if (!batch || (*record)->type != kWalBatchRecord) {
+      status = core::fail(core::Errc::corruption,
+                          fmt::format("{} is damaged: a malformed record", path));
+      break;
+    }
+    // An earlier recovery cut here and went on in the next segment.
+    if (next_first.has_value() && batch->first_sequence() >= *next_first) break;
+    segment.last_sequence = batch->first_sequence() + (batch->count() - 1);
+    if (segment.last_sequence < next_sequence_) continue;  // In a table already.
+    if (batch->first_sequence() != next_sequence_) {
+      status = core::fail(core::Errc::corruption,
+                          fmt::format("{} is damaged: operation {} follows {}", path,
+                                      batch->first_sequence(), next_sequence_));
+      break;
+    }
+    next_sequence_ = segment.last_sequence.next();
+    apply(*batch);
+    ++recovery_.batches;
+  }
+  if (status && next_first.has_value() && next_sequence_ < *next_first) {
+    status =
+        core::fail(core::Errc::corruption,
+                   fmt::format("{} is damaged at offset {}: operations {} to {} are missing", path,
+                               reader.end().offset, next_sequence_, next_first->value() - 1));
+  }
+  if (status && !next_first.has_value()) {
+    recovery_.torn_bytes += reader.end().torn_bytes;
+    // What was read may stand in the device's cache only; it is served from now on, so it must not
+    // be lost any more.
+    status = co_await file->sync_data();
+  }
+  co_await file->close();
+  co_return status;
+}
+
+core::Task<void> Db::write(WriteBatch batch) {
+  SENTINEL_ASSERT(!closing_ && !batch.empty());
+  batch.set_first_sequence(next_sequence_);
+  next_sequence_ = next_sequence_ + batch.count();
+  co_await wal_->append(batch);
+  apply(batch);
+  rotate_if_full();
+}
+
+void Db::apply(const WriteBatch& batch) {
+  SequenceNumber sequence = batch.first_sequence();
+  SENTINEL_ASSERT(sequence == visible_.next(), "batches are applied in order");
+  for (const WriteBatch::Operation& operation : batch.operations()) {
+    memtable_->add({.sequence = sequence, .kind = operation.kind}, batch.key(operation),
+                   operation.value);
+    visible_ = sequence;
+    sequence = sequence.next();
+  }
+}
+
+void Db::rotate_if_full() {
+  if (memtable_->memory_bytes() >= options_.memtable_bytes) rotate();
+}
+
+void Db::rotate() {
+  immutables_.push_back(std::exchange(memtable_, new_memtable()));
+  // Memory is bounded by not taking new writes, rather than by failing them.
+  if (immutables_.size() >= options_.immutable_max) wal_->pause();
+  flush_wanted_.notify_all();
+}
+
+core::Task<void> Db::flush_loop() {
+  for (;;) {
+    while (immutables_.empty()) {
+      if (closing_) co_return;
+      co_await flush_wanted_.wait();
+    }
+    if (closing_) co_return;  // What is not flushed is replayed.
+    core::Status flushed = co_await flush_one();
+    if (!flushed) {
+      const bool full = flushed.error().code == core::Errc::no_space;
+      shard_.fail(full ? core::ExitCode::disk_full : core::ExitCode::io_failed,
+                  flushed.error().message);
+      co_return;
+    }
+    flushed_.notify_all();
+  }
+}
+
+/// Writes the oldest immutable memtable to a table; one manifest edit then replaces its log
+/// segments by the table.
+core::Task<core::Status> Db::flush_one() {
+  const std::shared_ptr<const Memtable> memtable = immutables_.front();
+  const FileNumber number = manifest_->new_file_number();
+  auto writer =
+      co_await SSTableWriter::create(shard_, options_.directory, number, options_.store_id);
+  if (!writer) co_return std::unexpected(std::move(writer).error());
+  Memtable::Cursor cursor(*memtable);
+  core::Status added;
+  for (cursor.seek_to_first(); cursor.valid() && added; cursor.next()) {
+    added = co_await (*writer)->add(cursor.key(), cursor.tag(), cursor.value());
+  }
+  if (!added) {
+    co_await (*writer)->abandon();
+    co_return added;
+  }
+  auto info = co_await (*writer)->finish();
+  if (!info) co_return std::unexpected(std::move(info).error());
+  auto table = co_await SSTableReader::open(shard_, options_.directory, *info, options_.store_id);
+  if (!table) co_return std::unexpected(std::move(table).error());
+  VersionEdit edit;
+  edit.flushed_sequence = memtable->largest_sequence();
+  edit.tables_added.push_back(std::move(*info));
+  edit.wals_removed = wal_->obsolete(edit.flushed_sequence);
+  const std::vector<FileNumber> obsolete = edit.wals_removed;
+  SENTINEL_CO_CHECK(co_await manifest_->apply(std::move(edit)));
+  tables_.insert(tables_.begin(), std::move(*table));
+  immutables_.pop_front();
+  wal_->recycle(obsolete);
+  if (immutables_.size() < options_.immutable_max) wal_->resume();
+  co_return core::Status();
+}
+
+core::Task<void> Db::flush() {
+  if (!memtable_->empty()) rotate();
+  while (!immutables_.empty()) co_await flushed_.wait();
+}
+
+core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
+  Cursor found = cursor();
+  SENTINEL_CO_CHECK(co_await found.seek(KeyTarget(key)));
+  if (!found.valid() || compare_keys(found.key(), key) != 0) co_return std::nullopt;
+  co_return found.value_bytes();
+}
+
+Cursor Db::cursor(core::Bytes end) const {
+  std::vector<std::shared_ptr<const Memtable>> memtables;
+  memtables.push_back(memtable_);
+  for (auto memtable = immutables_.rbegin(); memtable != immutables_.rend(); ++memtable)
+    memtables.push_back(*memtable);
+  return Cursor(std::move(memtables), tables_, visible_, std::move(end));
+}
+
+std::size_t Db::memory_bytes() const {
+  std::size_t total = memtable_->memory_bytes();
+  for (const auto& memtable : immutables_) total += memtable->memory_bytes();
+  return total;
+}
+
+std::shared_ptr<Memtable> Db::new_memtable() {
+  return std::make_shared<Memtable>(shard_.random().next());
+}
+
+core::Task<void> Db::close() {
+  closing_ = true;
+  flush_wanted_.notify_all();
+  co_await scope_.close();
+  if (wal_ != nullptr) co_await wal_->close();
+  for (const auto& table : tables_) co_await table->close();
+  if (manifest_ != nullptr) co_await manifest_->close();
+}
+
+}  // namespace sentinel::lsm

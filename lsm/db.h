@@ -1,0 +1,117 @@
+#pragma once
+/// The storage engine of one store: an ordered map from byte keys to byte values, durable before it
+/// answers.
+///
+///   write   batch -> write-ahead log (group commit) -> memtable -> answered
+///   flush   a full memtable becomes immutable and is written to an SSTable in the background; the
+///   manifest edit that names the table
+///           also releases the log segments it makes superfluous
+///   read    memtable, immutable memtables, tables; the newest entry for a key wins
+///
+/// Lives on one shard. Everything is measured in bytes. Errors of reads are Errc::corruption or
+/// io_error and name file and offset; a failure to write ends the process (core/shard.h, fail()),
+/// so writing has no error to return.
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/scope.h"
+#include "core/sync.h"
+#include "lsm/format.h"
+#include "lsm/manifest.h"
+#include "lsm/memtable.h"
+#include "lsm/merging_cursor.h"
+#include "lsm/sstable_reader.h"
+#include "lsm/wal.h"
+#include "lsm/write_batch.h"
+
+namespace sentinel::lsm {
+
+struct DbOptions {
+  std::string directory;
+  std::uint64_t store_id =
+      0;  ///< Written into every file, so that a file of another store is recognised.
+  std::size_t memtable_bytes = std::size_t{32} << 20;
+  /// Full memtables waiting for their flush; at this many, writes wait.
+  std::size_t immutable_max = 2;
+  WalOptions wal;  ///< directory and store_id are filled in by open().
+};
+
+/// What opening found.
+struct RecoveryReport {
+  std::uint64_t batches = 0;     ///< Replayed from the log.
+  std::uint64_t torn_bytes = 0;  ///< Of a last, unacknowledged write, cut off.
+  bool direct_io = true;         ///< False where the file system refuses O_DIRECT.
+};
+
+/// A walk over the visible entries of a store in key order, as they stood when it was made.
+using Cursor = MergingCursor;
+
+class Db {
+ public:
+  /// Opens the store in `options.directory`, which exists. With `create` an empty directory becomes
+  /// an empty store; without it, missing files are Errc::corruption. Errors name the file and, for
+  /// damage, the offset.
+  static core::Task<core::Result<std::unique_ptr<Db>>> open(core::Shard& shard, DbOptions options,
+                                                            bool create);
+  ~Db();
+
+  /// Makes the batch durable and visible, as a whole. Batches take effect in the order of the
+  /// calls: the position is taken when the task starts. Never resolves after a write failure.
+  core::Task<void> write(WriteBatch batch);
+
+  core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key);
+  /// A cursor over keys below `end` (empty: no bound). It keeps what it reads alive, so it should
+  /// not outlive a request.
+  [[nodiscard]] Cursor cursor(core::Bytes end = {}) const;
+
+  /// Finishes what is queued and stops. Unflushed entries stay in the log and are replayed by the
+  /// next open.
+  core::Task<void> close();
+  /// Writes all memtables to tables.
+  core::Task<void> flush();
+
+  [[nodiscard]] const RecoveryReport& recovery() const { return recovery_; }
+  [[nodiscard]] std::size_t table_count() const { return tables_.size(); }
+  [[nodiscard]] std::size_t memory_bytes() const;
+  [[nodiscard]] std::uint64_t wal_writes() const { return wal_->writes(); }
+
+ private:
+  Db(core::Shard& shard, DbOptions options);
+
+  core::Task<core::Status> recover();
+  core::Task<core::Status> open_tables();
+  core::Task<core::Status> replay_logs(std::vector<Wal::Segment>& segments);
+  core::Task<core::Status> replay_segment(Wal::Segment& segment,
+                                          std::optional<SequenceNumber> next_first);
+  core::Task<core::Result<std::optional<SequenceNumber>>> first_sequence_of(const WalInfo& wal);
+  void apply(const WriteBatch& batch);
+  void rotate_if_full();
+  void rotate();
+  core::Task<void> flush_loop();
+  core::Task<core::Status> flush_one();
+  [[nodiscard]] std::shared_ptr<Memtable> new_memtable();
+
+  core::Shard& shard_;
+  const DbOptions options_;
+  std::unique_ptr<Manifest> manifest_;
+  std::unique_ptr<Wal> wal_;
+  RecoveryReport recovery_;
+
+  SequenceNumber next_sequence_ = kFirstSequence;  // For the next write.
+  SequenceNumber visible_{0};                      // The last one applied.
+  std::shared_ptr<Memtable> memtable_;
+  std::deque<std::shared_ptr<Memtable>> immutables_;    // Oldest first.
+  std::vector<std::shared_ptr<SSTableReader>> tables_;  // Newest first.
+
+  bool closing_ = false;
+  core::Signal flush_wanted_;
+  core::Signal flushed_;
+  core::TaskScope scope_;
+};
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,260 @@
+#include "lsm/manifest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "core/codec.h"
+#include "lsm/log_reader.h"
+
+namespace sentinel::lsm {
+
+namespace {
+
+constexpr std::uint64_t kMagic = 0x534e544c4d414e46;  // "SNTLMANF"
+constexpr std::uint8_t kHeaderRecord = 1;
+constexpr std::uint8_t kEditRecord = 2;
+constexpr std::uint64_t kFileBytesMin = std::uint64_t{1} << 20;
+
+struct Header {
+  std::uint64_t magic = kMagic;
+  std::uint32_t format_version = kFormatVersion;
+  std::uint64_t store_id = 0;
+  std::uint64_t file_bytes = 0;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.magic);
+    visit(self.format_version);
+    visit(self.store_id);
+    visit(self.file_bytes);
+  }
+};
+
+std::uint64_t blocks_for(std::size_t stream_bytes) {
+  return (stream_bytes + kLogRecordHeaderBytes + kLogBlockPayloadBytes - 1) / kLogBlockPayloadBytes;
+}
+
+/// The header of a later format may be longer; its version still stands where ours does.
+core::Result<Header> check_header(const LogRecord& record, const std::string& path,
+                                  std::uint64_t store_id) {
+  core::ByteReader start(record.body);
+  const std::uint64_t magic = start.u64();
+  const std::uint32_t version = start.u32();
+  if (start.failed() || record.type != kHeaderRecord || magic != kMagic) {
+    return core::fail(core::Errc::corruption,
+                      fmt::format("{} is damaged at offset 0: not a manifest", path));
+  }
+  if (version > kFormatVersion) {
+    return core::fail(core::Errc::newer_format,
+                      fmt::format("{} has format {}, this release reads up to {}", path, version,
+                                  kFormatVersion));
+  }
+  auto header = core::decode_fields<Header>(record.body);
+  if (!header || header->store_id != store_id) {
+    return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", path));
+  }
+  return header;
+}
+
+}  // namespace
+
+core::Status FileSet::apply(const VersionEdit& edit) {
+  next_file_number = std::max(next_file_number, edit.next_file_number);
+  flushed_sequence = std::max(flushed_sequence, edit.flushed_sequence);
+  for (FileNumber number : edit.tables_removed) {
+    if (tables.erase(number) == 0)
+      return core::fail(core::Errc::corruption, "removes an unknown table");
+  }
+  for (FileNumber number : edit.wals_removed) {
+    if (wals.erase(number) == 0)
+      return core::fail(core::Errc::corruption, "removes an unknown log");
+  }
+  for (const TableInfo& table : edit.tables_added) {
+    if (!tables.emplace(table.number, table).second) {
+      return core::fail(core::Errc::corruption, "adds a table twice");
+    }
+  }
+  for (const WalInfo& wal : edit.wals_added) {
+    if (!wals.emplace(wal.number, wal).second)
+      return core::fail(core::Errc::corruption, "adds a log twice");
+  }
+  return {};
+}
+
+VersionEdit FileSet::snapshot() const {
+  VersionEdit edit;
+  edit.next_file_number = next_file_number;
+  edit.flushed_sequence = flushed_sequence;
+  for (const auto& [number, table] : tables) edit.tables_added.push_back(table);
+  for (const auto& [number, wal] : wals) edit.wals_added.push_back(wal);
+  return edit;
+}
+
+Manifest::Manifest(core::Shard& shard, Options options)
+    : shard_(shard), options_(std::move(options)), turn_(shard, 1) {}
+
+Manifest::~Manifest() = default;
+
+core::Task<core::Result<std::unique_ptr<Manifest>>> Manifest::open(core::Shard& shard,
+                                                                   Options options, bool create) {
+  std::unique_ptr<Manifest> manifest(new Manifest(shard, std::move(options)));
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard, manifest->options_.directory));
+  FileNumber newest{0};
+  FileNumber highest{0};
+  for (const std::string& name : names) {
+    const ParsedFileName parsed = parse_file_name(name);
+    highest = std::max(highest, parsed.number);
+    if (parsed.kind == FileKind::manifest) newest = std::max(newest, parsed.number);
+  }
+  if (newest != FileNumber{0}) {
+    SENTINEL_CO_CHECK(co_await manifest->read_existing(newest));
+  } else if (!create) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} has no manifest", manifest->options_.directory));
+  }
+  // A number that a crash left in use without a record of it is not given out again.
+  manifest->next_file_number_ = std::max(manifest->files_.next_file_number, highest.next());
+  SENTINEL_CO_CHECK(co_await manifest->start_new_file());
+  SENTINEL_CO_CHECK(co_await manifest->remove_others());
+  co_return manifest;
+}
+
+core::Task<core::Status> Manifest::read_existing(FileNumber number) {
+  const std::string file_path = path(manifest_file_name(number));
+  SENTINEL_CO_TRY(stat, co_await core::stat_path(shard_, file_path));
+  auto file = co_await core::File::open(shard_, file_path, core::open_flags::read);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  LogReader reader(*file, number, stat.size_bytes);
+  core::Status status;
+  bool first = true;
+  bool any_edit = false;
+  for (;;) {
+    auto record = co_await reader.next();
+    if (!record) {
+      status = std::unexpected(std::move(record).error());
+      break;
+    }
+    if (!record->has_value()) break;
+    const LogRecord& found = **record;
+    if (first) {
+      auto header = check_header(found, file_path, options_.store_id);
+      if (!header) {
+        status = std::unexpected(std::move(header).error());
+      } else if (header->file_bytes != stat.size_bytes) {
+        status = core::fail(core::Errc::corruption,
+                            fmt::format("{} has {} bytes instead of {}", file_path, stat.size_bytes,
+                                        header->file_bytes));
+      }
+      first = false;
+    } else {
+      auto edit = core::decode_fields<VersionEdit>(found.body);
+      status = !edit ? core::Status(std::unexpected(std::move(edit).error())) : files_.apply(*edit);
+      if (!status)
+        status.error().message =
+            fmt::format("{} is damaged: {}", file_path, status.error().message);
+      any_edit = true;
+    }
+    if (!status) break;
+  }
+  co_await file->close();
+  // The file got its name only after its first edit was synced.
+  if (status && !any_edit) {
+    status = core::fail(core::Errc::corruption,
+                        fmt::format("{} is damaged at offset 0: no state in it", file_path));
+  }
+  torn_bytes_ = reader.end().torn_bytes;
+  co_return status;
+}
+
+core::Task<core::Status> Manifest::start_new_file() {
+  const FileNumber number = new_file_number();
+  files_.next_file_number = next_file_number_;
+  const core::Bytes snapshot = core::encode_fields(files_.snapshot());
+  const std::uint64_t needed = (blocks_for(snapshot.size()) + 1) * kLogBlockBytes;
+  co_await file_.close();
+  file_number_ = number;
+  file_bytes_ = std::max(kFileBytesMin, std::bit_ceil(4 * needed));
+  next_block_ = 0;
+  write_number_ = 0;
+  const std::string temporary = path(temporary_file_name(number));
+  auto file = co_await core::File::open(
+      shard_, temporary,
+      core::open_flags::write | core::open_flags::create | core::open_flags::truncate);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  file_ = std::move(*file);
+  SENTINEL_CO_CHECK(co_await file_.allocate(file_bytes_));
+  const Header header{.store_id = options_.store_id, .file_bytes = file_bytes_};
+  SENTINEL_CO_CHECK(co_await write_record(kHeaderRecord, core::encode_fields(header)));
+  SENTINEL_CO_CHECK(co_await write_record(kEditRecord, snapshot));
+  SENTINEL_CO_CHECK(co_await file_.sync_all());
+  SENTINEL_CO_CHECK(
+      co_await core::rename_file(shard_, temporary, path(manifest_file_name(number))));
+  co_return co_await core::sync_directory(shard_, options_.directory);
+}
+
+core::Task<core::Status> Manifest::write_record(std::uint8_t type, core::Bytes body) {
+  core::ByteWriter record;
+  record.u32(static_cast<std::uint32_t>(body.size()));
+  record.u8(type);
+  record.bytes(body);
+  std::vector<std::byte> memory(blocks_for(body.size()) * kLogBlockBytes);
+  BlockEncoder encoder(memory);
+  encoder.append(record.view());
+  const core::ByteSpan blocks =
+      encoder.finish(static_cast<std::uint32_t>(file_number_.value()), ++write_number_,
+                     static_cast<std::uint32_t>(next_block_));
+  const std::uint64_t offset = next_block_ * kLogBlockBytes;
+  next_block_ += encoder.blocks();
+  co_return co_await file_.write(offset, blocks);
+}
+
+core::Task<core::Status> Manifest::apply(VersionEdit edit) {
+  co_await turn_.acquire(1);
+  edit.next_file_number = next_file_number_;
+  core::Status status = co_await write_edit(edit);
+  turn_.release(1);
+  if (!status) {
+    const bool full = status.error().code == core::Errc::no_space;
+    shard_.fail(full ? core::ExitCode::disk_full : core::ExitCode::io_failed,
+                status.error().message);
+  }
+  co_return status;
+}
+
+core::Task<core::Status> Manifest::write_edit(const VersionEdit& edit) {
+  const core::Bytes body = core::encode_fields(edit);
+  const bool full = (next_block_ + blocks_for(body.size())) * kLogBlockBytes > file_bytes_;
+  if (full) {
+    const FileNumber old_number = file_number_;
+    SENTINEL_CO_CHECK(files_.apply(edit));
+    SENTINEL_CO_CHECK(co_await start_new_file());
+    co_return co_await core::unlink_file(shard_, path(manifest_file_name(old_number)));
+  }
+  SENTINEL_CO_CHECK(co_await write_record(kEditRecord, body));
+  SENTINEL_CO_CHECK(co_await file_.sync_data());
+  co_return files_.apply(edit);
+}
+
+core::Task<core::Status> Manifest::remove_others() {
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard_, options_.directory));
+  for (const std::string& name : names) {
+    const ParsedFileName parsed = parse_file_name(name);
+    const bool stale_manifest = parsed.kind == FileKind::manifest && parsed.number != file_number_;
+    const bool stale_table =
+        parsed.kind == FileKind::table && !files_.tables.contains(parsed.number);
+    const bool stale_wal = parsed.kind == FileKind::wal && !files_.wals.contains(parsed.number);
+    if (stale_manifest || stale_table || stale_wal || parsed.kind == FileKind::temporary) {
+      SENTINEL_CO_CHECK(co_await core::unlink_file(shard_, path(name)));
+    }
+  }
+  co_return core::Status();
+}
+
+core::Task<void> Manifest::close() {
+  co_await turn_.acquire(1);
+  co_await file_.close();
+  turn_.release(1);
+}
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,125 @@
+#pragma once
+/// The manifest: which files make up the store. A block log (lsm/block_log.h) of edits; replaying
+/// them gives the state.
+///
+///   record 1  header   magic, format version, store id, file size
+///   record 2  edit     what changed; the first one after the header is the whole state
+///
+/// Every start writes a fresh manifest (temporary file, sync, rename, directory sync) before
+/// anything else changes, so that a torn tail of the old one never matters again. A full manifest
+/// is replaced the same way.
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/io.h"
+#include "core/sync.h"
+#include "lsm/block_log.h"
+#include "lsm/format.h"
+#include "lsm/table_info.h"
+
+namespace sentinel::lsm {
+
+/// Written into every file of the store; a later format that this program can't read has a higher
+/// number.
+inline constexpr std::uint32_t kFormatVersion = 1;
+
+struct WalInfo {
+  FileNumber number;
+  std::uint64_t size_bytes = 0;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.number);
+    visit(self.size_bytes);
+  }
+};
+
+/// A change of the file set. Applied whole or not at all.
+struct VersionEdit {
+  FileNumber next_file_number;  ///< Set by Manifest.
+  SequenceNumber
+      flushed_sequence;  ///< Everything up to here is in tables; zero leaves it as it is.
+  std::vector<TableInfo> tables_added;
+  std::vector<FileNumber> tables_removed;
+  std::vector<WalInfo> wals_added;
+  std::vector<FileNumber> wals_removed;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.next_file_number);
+    visit(self.flushed_sequence);
+    visit(self.tables_added);
+    visit(self.tables_removed);
+    visit(self.wals_added);
+    visit(self.wals_removed);
+  }
+};
+
+/// The file set that the edits add up to.
+struct FileSet {
+  FileNumber next_file_number{1};
+  SequenceNumber flushed_sequence{0};
+  std::map<FileNumber, TableInfo> tables;
+  std::map<FileNumber, WalInfo> wals;
+
+  /// Errc::corruption when the edit does not fit the state, e.g. removes what is not there.
+  core::Status apply(const VersionEdit& edit);
+  /// The edit that makes this state out of nothing.
+  [[nodiscard]] VersionEdit snapshot() const;
+};
+
+class Manifest {
+ public:
+  struct Options {
+    std::string directory;
+    std::uint64_t store_id = 0;
+  };
+
+  /// Reads the newest manifest in the directory and starts a fresh one; writes the first one when
+  /// `create` is set. Without `create` a directory that has no manifest is Errc::corruption: a
+  /// store never starts empty by accident.
+  static core::Task<core::Result<std::unique_ptr<Manifest>>> open(core::Shard& shard,
+                                                                  Options options, bool create);
+  ~Manifest();
+
+  [[nodiscard]] const FileSet& files() const { return files_; }
+  FileNumber new_file_number() {
+    return std::exchange(next_file_number_, next_file_number_.next());
+  }
+  /// Resolves when the edit is durable; files() then shows it. A failure has been reported to the
+  /// shard and is final.
+  core::Task<core::Status> apply(VersionEdit edit);
+  core::Task<void> close();
+  /// Bytes of a torn last edit that the start left behind.
+  [[nodiscard]] std::uint64_t torn_bytes() const { return torn_bytes_; }
+
+ private:
+  Manifest(core::Shard& shard, Options options);
+
+  core::Task<core::Status> read_existing(FileNumber number);
+  core::Task<core::Status> start_new_file();
+  core::Task<core::Status> write_edit(const VersionEdit& edit);
+  core::Task<core::Status> write_record(std::uint8_t type, core::Bytes body);
+  core::Task<core::Status> remove_others();
+  [[nodiscard]] std::string path(const std::string& name) const {
+    return options_.directory + "/" + name;
+  }
+
+  core::Shard& shard_;
+  const Options options_;
+  core::Semaphore turn_;
+
+  FileSet files_;
+  FileNumber next_file_number_{1};
+  std::uint64_t torn_bytes_ = 0;
+
+  core::File file_;
+  FileNumber file_number_;
+  std::uint64_t file_bytes_ = 0;
+  std::uint64_t next_block_ = 0;
+  std::uint32_t write_number_ = 0;
+};
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,166 @@
+#include "lsm/sstable_reader.h"
+
+#include <fmt/format.h>
+
+#include "core/codec.h"
+#include "lsm/manifest.h"
+
+namespace sentinel::lsm {
+
+SSTableReader::~SSTableReader() = default;
+
+core::Task<core::Result<std::shared_ptr<SSTableReader>>> SSTableReader::open(
+    core::Shard& shard, std::string directory, TableInfo info, std::uint64_t store_id) {
+  const std::string path = directory + "/" + table_file_name(info.number);
+  std::shared_ptr<SSTableReader> reader(new SSTableReader(shard, std::move(info)));
+  core::Status loaded = co_await reader->load(path, store_id);
+  if (!loaded) {
+    co_await reader->close();
+    co_return std::unexpected(std::move(loaded).error());
+  }
+  co_return reader;
+}
+
+core::Task<core::Status> SSTableReader::load(const std::string& path, std::uint64_t store_id) {
+  auto file = co_await core::File::open(shard_, path, core::open_flags::read);
+  if (!file) {
+    const bool missing = file.error().code == core::Errc::not_found;
+    co_return core::fail(missing ? core::Errc::corruption : file.error().code,
+                         fmt::format("{}, although the manifest names it", file.error().message));
+  }
+  file_ = std::move(*file);
+  SENTINEL_CO_TRY(stat, co_await core::stat_path(shard_, path));
+  if (stat.size_bytes != info_.size_bytes || stat.size_bytes < kTableFooterBytes) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} has {} bytes, the manifest says {}", path, stat.size_bytes,
+                                     info_.size_bytes));
+  }
+  TableHandle index;
+  TableHandle properties;
+  SENTINEL_CO_CHECK(co_await check_footer(store_id, index, properties));
+  SENTINEL_CO_TRY(index_block, co_await read_block(index));
+  index_ = std::move(index_block);
+  SENTINEL_CO_TRY(stored, co_await read_block(properties));
+  // The manifest may have moved the table to another level since.
+  TableInfo expected = info_;
+  expected.level = 0;
+  if (!core::equal(stored, core::encode_fields(expected))) co_return malformed(properties.offset);
+  co_return core::Status();
+}
+
+core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, TableHandle& index,
+                                                     TableHandle& properties) {
+  core::Buffer buffer = core::Buffer::allocate(kTableFooterBytes);
+  const std::uint64_t offset = info_.size_bytes - kTableFooterBytes;
+  SENTINEL_CO_CHECK(co_await file_.read_exactly(offset, {buffer.data(), kTableFooterBytes}));
+  const core::ByteSpan footer(buffer.data(), kTableFooterBytes);
+  core::ByteReader reader(footer);
+  const std::uint64_t magic = reader.u64();
+  const std::uint32_t version = reader.u32();
+  if (magic == kTableMagic && version > kFormatVersion) {
+    co_return core::fail(core::Errc::newer_format,
+                         fmt::format("{} has format {}, this release reads up to {}", file_.path(),
+                                     version, kFormatVersion));
+  }
+  const std::uint64_t found_store = reader.u64();
+  const std::uint64_t found_number = reader.u64();
+  core::FieldReader fields(reader);
+  fields(index);
+  fields(properties);
+  const core::ByteSpan covered = footer.first(kTableFooterBytes - kTableCrcBytes);
+  if (magic != kTableMagic || core::crc32c(covered) != reader.u32()) co_return malformed(offset);
+  if (found_store != store_id || found_number != info_.number.value()) {
+    co_return core::fail(
+        core::Errc::corruption,
+        fmt::format("{} belongs to another store, or has another's name", file_.path()));
+  }
+  co_return core::Status();
+}
+
+core::Task<core::Result<core::Bytes>> SSTableReader::read_block(TableHandle handle) const {
+  const std::uint64_t end = info_.size_bytes - kTableFooterBytes;
+  if (handle.length > kTablePartBytesMax || handle.offset > end ||
+      handle.length + kTableCrcBytes > end - handle.offset) {
+    co_return malformed(handle.offset);
+  }
+  core::Buffer buffer = core::Buffer::allocate(handle.length + kTableCrcBytes);
+  SENTINEL_CO_CHECK(
+      co_await file_.read_exactly(handle.offset, {buffer.data(), handle.length + kTableCrcBytes}));
+  const core::ByteSpan content(buffer.data(), handle.length);
+  if (table_part_crc(content, handle.offset, info_.number) !=
+      core::load_be<std::uint32_t>(buffer.data() + handle.length)) {
+    co_return core::fail(
+        core::Errc::corruption,
+        fmt::format("{} is damaged at offset {}: wrong checksum", file_.path(), handle.offset));
+  }
+  co_return buffer.slice(0, handle.length);
+}
+
+std::unexpected<core::Error> SSTableReader::malformed(std::uint64_t offset) const {
+  return core::fail(core::Errc::corruption,
+                    fmt::format("{} is damaged at offset {}", file_.path(), offset));
+}
+
+core::Task<void> SSTableReader::close() { co_await file_.close(); }
+
+SSTableCursor::SSTableCursor(std::shared_ptr<const SSTableReader> table)
+    : table_(std::move(table)), index_(table_->index()) {}
+
+core::Task<core::Status> SSTableCursor::load_block() {
+  block_ = BlockCursor();
+  if (index_.corrupt()) co_return table_->malformed(table_->info().size_bytes);
+  if (!index_.valid()) co_return core::Status();
+  auto handle = core::decode_fields<TableHandle>(index_.value());
+  if (!handle) co_return table_->malformed(table_->info().size_bytes);
+  auto content = co_await table_->read_block(*handle);
+  if (!content) co_return std::unexpected(std::move(content).error());
+  block_ = BlockCursor(std::move(*content));
+  block_offset_ = handle->offset;
+  co_return check();
+}
+
+core::Status SSTableCursor::check() const {
+  if (block_.corrupt()) return table_->malformed(block_offset_);
+  return {};
+}
+
+core::Task<core::Status> SSTableCursor::seek(const SeekTarget& target) {
+  block_ = BlockCursor();
+  if (target.is_before(core::as_bytes(table_->info().largest_key))) co_return core::Status();
+  index_.seek(target);
+  SENTINEL_CO_CHECK(co_await load_block());
+  if (index_.valid()) block_.seek(target);
+  co_return check();
+}
+
+core::Task<core::Status> SSTableCursor::seek_to_last_before(const SeekTarget& target) {
+  block_ = BlockCursor();
+  if (!target.is_before(core::as_bytes(table_->info().smallest_key))) co_return core::Status();
+  // The first block that reaches the target may begin before it.
+  index_.seek(target);
+  if (index_.valid()) {
+    SENTINEL_CO_CHECK(co_await load_block());
+    block_.seek_to_last_before(target);
+    SENTINEL_CO_CHECK(check());
+    if (block_.valid()) co_return core::Status();
+  }
+  index_.seek_to_last_before(target);
+  SENTINEL_CO_CHECK(co_await load_block());
+  if (index_.valid()) block_.seek_to_last();
+  co_return check();
+}
+
+bool SSTableCursor::try_next() {
+  block_.next();
+  return block_.valid();
+}
+
+core::Task<core::Status> SSTableCursor::next_block() {
+  SENTINEL_CO_CHECK(check());
+  index_.next();
+  SENTINEL_CO_CHECK(co_await load_block());
+  if (index_.valid()) block_.seek_to_first();
+  co_return check();
+}
+
+}  // namespace sentinel::lsm

@@ -1,0 +1,370 @@
+#include "lsm/wal.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "core/codec.h"
+
+namespace sentinel::lsm {
+
+namespace {
+
+// An unthrottled prefill raises the p99 of commits from 0.2 to 9 ms (measured); in these steps it
+// does not show.
+constexpr std::size_t kPrefillStepBytes = std::size_t{1} << 20;
+constexpr core::Duration kPrefillPause = std::chrono::milliseconds(20);
+// One segment ahead is enough while recycled ones come back; the second covers the time that a
+// first prefill takes.
+constexpr std::size_t kReadyMax = 2;
+constexpr std::size_t kFreeMax = 4;
+
+}  // namespace
+
+/// Page-aligned memory that the kernel gives zeroed and only once it is touched.
+struct Wal::AlignedMemory {
+  explicit AlignedMemory(std::size_t size) : size_bytes(size) {
+    data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    SENTINEL_ASSERT(data != MAP_FAILED, "no address space for {} bytes", size);
+  }
+  ~AlignedMemory() { munmap(data, size_bytes); }
+  AlignedMemory(const AlignedMemory&) = delete;
+  AlignedMemory& operator=(const AlignedMemory&) = delete;
+
+  [[nodiscard]] std::span<std::byte> part(std::size_t offset, std::size_t length) const {
+    return {static_cast<std::byte*>(data) + offset, length};
+  }
+  void* data;
+  std::size_t size_bytes;
+};
+
+/// One append: its record, how much of it is encoded, and who waits.
+struct Wal::Pending : core::ListHook<PendingTag> {
+  Pending(core::Shard& waiter_shard, const WriteBatch& batch)
+      : shard(waiter_shard), body(batch.pieces()) {
+    record_bytes = kLogRecordHeaderBytes + batch.body_bytes();
+    core::store_be(header.data(), static_cast<std::uint32_t>(batch.body_bytes()));
+    header[4] = std::byte{kWalBatchRecord};
+    first_sequence = batch.first_sequence();
+    last_sequence = first_sequence + (batch.count() - 1);
+  }
+
+  /// Encodes on from where it stopped; true when the whole record is in.
+  bool encode_into(BlockEncoder& encoder) {
+    if (encoded < header.size()) {
+      encoded += encoder.append(core::ByteSpan(header).subspan(encoded));
+      if (encoded < header.size()) return false;
+    }
+    while (piece < body.size()) {
+      const core::ByteSpan rest = body[piece].subspan(piece_done);
+      const std::size_t taken = encoder.append(rest);
+      encoded += taken;
+      piece_done += taken;
+      if (taken < rest.size()) return false;
+      ++piece;
+      piece_done = 0;
+    }
+    SENTINEL_ASSERT(encoded == record_bytes);
+    return true;
+  }
+
+  bool await_ready() const { return false; }
+  void await_suspend(std::coroutine_handle<> handle) { waiter = handle; }
+  void await_resume() const {}
+
+  core::Shard& shard;
+  std::array<std::byte, kLogRecordHeaderBytes> header{};
+  std::vector<core::ByteSpan> body;
+  std::size_t record_bytes = 0;
+  std::size_t encoded = 0;
+  std::size_t piece = 0;
+  std::size_t piece_done = 0;
+  SequenceNumber first_sequence;
+  SequenceNumber last_sequence;
+  std::coroutine_handle<> waiter;
+};
+
+Wal::Fill::Fill(std::span<std::byte> memory, std::int32_t index)
+    : encoder(memory), buffer_index(index) {}
+Wal::Fill::~Fill() = default;
+
+Wal::Wal(core::Shard& shard, WalOptions options, Manifest& manifest)
+    : shard_(shard),
+      options_(std::move(options)),
+      manifest_(manifest),
+      memory_(std::make_unique<AlignedMemory>(2 * options_.buffer_bytes)),
+      work_(shard),
+      resumed_(shard),
+      ready_changed_(shard),
+      scope_(shard) {
+  const iovec whole{memory_->data, memory_->size_bytes};
+  const bool registered = shard.ring().register_buffers({&whole, 1});
+  for (std::size_t i = 0; i < fills_.size(); ++i) {
+    fills_[i] = std::make_unique<Fill>(
+        memory_->part(i * options_.buffer_bytes, options_.buffer_bytes), registered ? 0 : -1);
+  }
+  fill_ = fills_[0].get();
+  flight_ = fills_[1].get();
+}
+
+Wal::~Wal() = default;
+
+core::Task<core::Result<std::unique_ptr<Wal>>> Wal::start(core::Shard& shard, WalOptions options,
+                                                          Manifest& manifest,
+                                                          std::vector<Segment> recovered) {
+  std::unique_ptr<Wal> wal(new Wal(shard, std::move(options), manifest));
+  wal->sealed_.assign(recovered.begin(), recovered.end());
+  core::Status prepared = co_await wal->prepare_one(wal->options_.first_segment_bytes, false);
+  if (!prepared) co_return std::unexpected(std::move(prepared).error());
+  wal->scope_.spawn(wal->commit_loop());
+  wal->scope_.spawn(wal->prepare_loop());
+  co_return wal;
+}
+
+core::Task<void> Wal::append(const WriteBatch& batch) {
+  SENTINEL_ASSERT(batch.fits() && !batch.empty() && !closing_);
+  Pending pending(shard_, batch);
+  queue_.push_back(pending);
+  encode_queued();
+  work_.notify_one();
+  co_await pending;
+}
+
+void Wal::encode_queued() {
+  while (!queue_.empty()) {
+    Pending& next = queue_.front();
+    const bool starts = next.encoded == 0;
+    if (starts && (!segment_open_ || !fits_segment(next.record_bytes))) {
+      if (!begin_segment(next.first_sequence)) return;
+      // The first segment may be too small for this record; then only its header is written.
+      continue;
+    }
+    const bool whole = next.encode_into(fill_->encoder);
+    if (!whole) return;
+    queue_.pop_front();
+    fill_->completes.push_back(next);
+    fill_->last_sequence = next.last_sequence;
+  }
+}
+
+bool Wal::fits_segment(std::size_t record_bytes) const {
+  const std::uint64_t blocks_used = planned_block_ + fill_->encoder.blocks();
+  const std::uint64_t room =
+      fill_->encoder.room_in_block() + (planned_blocks_max_ - blocks_used) * kLogBlockPayloadBytes;
+  return record_bytes <= room;
+}
+
+/// Directs the buffer being filled to a new segment. Not possible while it holds blocks of the one
+/// before.
+bool Wal::begin_segment(SequenceNumber first_sequence) {
+  if (!fill_->encoder.empty()) return false;
+  const bool first = active_.number == FileNumber{} && flight_->encoder.empty();
+  planned_block_ = 0;
+  planned_blocks_max_ =
+      (first ? options_.first_segment_bytes : options_.segment_bytes) / kLogBlockBytes;
+  segment_open_ = true;
+  fill_->opens_segment = true;
+  const WalHeader header{
+      .magic = kWalMagic, .store_id = options_.store_id, .first_sequence = first_sequence};
+  core::ByteWriter body;
+  core::encode_fields(body, header);
+  core::ByteWriter record;
+  record.u32(static_cast<std::uint32_t>(body.size()));
+  record.u8(kWalHeaderRecord);
+  record.bytes(body.view());
+  fill_->encoder.append(record.view());
+  return true;
+}
+
+core::Task<void> Wal::commit_loop() {
+  for (;;) {
+    while (fill_->encoder.empty()) {
+      if (closing_) co_return;
+      co_await work_.wait();
+    }
+    while (paused_ && !closing_) co_await resumed_.wait();
+    std::swap(fill_, flight_);
+    planned_block_ += flight_->encoder.blocks();
+    encode_queued();
+    core::Status written = co_await write_flight();
+    if (!written) {
+      report(written.error());
+      co_return;
+    }
+    while (!flight_->completes.empty()) shard_.make_ready(flight_->completes.pop_front().waiter);
+    flight_->encoder.clear();
+    flight_->opens_segment = false;
+    // Encoding may have stopped because the buffer in flight belonged to another segment.
+    encode_queued();
+  }
+}
+
+core::Task<core::Status> Wal::write_flight() {
+  if (flight_->opens_segment) {
+    co_await take_next_segment();
+    if (failed_) co_return core::fail(core::Errc::io_error, "no segment");
+  }
+  const core::ByteSpan bytes =
+      flight_->encoder.finish(static_cast<std::uint32_t>(active_.number.value()), ++write_number_,
+                              static_cast<std::uint32_t>(next_block_));
+  const std::uint64_t offset = next_block_ * kLogBlockBytes;
+  next_block_ += flight_->encoder.blocks();
+  SENTINEL_ASSERT(next_block_ * kLogBlockBytes <= active_.size_bytes);
+  if (flight_->last_sequence > active_.last_sequence)
+    active_.last_sequence = flight_->last_sequence;
+  ++writes_;
+  SENTINEL_CO_CHECK(co_await active_file_.write(offset, bytes, flight_->buffer_index));
+  if (!direct_) co_return co_await active_file_.sync_data();
+  co_return core::Status();
+}
+
+core::Task<void> Wal::take_next_segment() {
+  waiting_for_segment_ = true;
+  while (ready_.empty() && !failed_) co_await ready_changed_.wait();
+  waiting_for_segment_ = false;
+  if (failed_) co_return;
+  if (active_file_.is_open()) {
+    sealed_.push_back(active_);
+    co_await active_file_.close();
+  }
+  active_ = ready_.front().segment;
+  active_file_ = std::move(ready_.front().file);
+  ready_.pop_front();
+  write_number_ = 0;
+  next_block_ = 0;
+  ready_changed_.notify_all();
+}
+
+core::Task<void> Wal::prepare_loop() {
+  while (!closing_) {
+    if (ready_.size() >= kReadyMax) {
+      co_await ready_changed_.wait();
+      continue;
+    }
+    core::Status prepared = co_await prepare_one(options_.segment_bytes, true);
+    if (!prepared) {
+      report(prepared.error());
+      co_return;
+    }
+    ready_changed_.notify_all();
+  }
+}
+
+/// Makes one more segment ready: a recycled file under a new name, or a new file with zeros written
+/// to it.
+core::Task<core::Status> Wal::prepare_one(std::uint64_t size_bytes, bool paced) {
+  const Segment segment{
+      .number = manifest_.new_file_number(), .size_bytes = size_bytes, .last_sequence = {}};
+  const std::string name = path(segment.number);
+  const auto reused = std::find_if(free_.begin(), free_.end(), [&](const Segment& candidate) {
+    return candidate.size_bytes == size_bytes;
+  });
+  const bool recycles = reused != free_.end();
+  if (recycles) {
+    const FileNumber old_number = reused->number;
+    free_.erase(reused);
+    SENTINEL_CO_CHECK(co_await core::rename_file(shard_, path(old_number), name));
+  }
+  auto file = co_await open_segment_file(name, recycles ? 0 : core::open_flags::create);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  core::Status status;
+  if (!recycles) {
+    status = co_await file->allocate(size_bytes);
+    if (status) status = co_await prefill(*file, size_bytes, paced);
+    if (status) status = co_await file->sync_all();
+  }
+  if (status) status = co_await core::sync_directory(shard_, options_.directory);
+  if (status) {
+    VersionEdit edit;
+    edit.wals_added.push_back({segment.number, segment.size_bytes});
+    status = co_await manifest_.apply(std::move(edit));
+  }
+  if (!status) {
+    co_await file->close();
+    co_return status;
+  }
+  ready_.push_back(Ready{segment, std::move(*file)});
+  co_return status;
+}
+
+core::Task<core::Status> Wal::prefill(const core::File& file, std::uint64_t size_bytes,
+                                      bool paced) {
+  AlignedMemory zeros(std::min<std::size_t>(kPrefillStepBytes, size_bytes));
+  for (std::uint64_t offset = 0; offset < size_bytes; offset += zeros.size_bytes) {
+    // A commit that waits for a segment takes it as it is: writing to unwritten space costs it 0.1
+    // ms a commit, waiting costs more.
+    if (paced && (closing_ || waiting_for_segment_)) break;
+    const std::size_t length = std::min<std::uint64_t>(zeros.size_bytes, size_bytes - offset);
+    SENTINEL_CO_CHECK(co_await file.write(offset, zeros.part(0, length)));
+    if (paced) co_await core::sleep_for(shard_, kPrefillPause, scope_.token());
+  }
+  co_return core::Status();
+}
+
+core::Task<core::Result<core::File>> Wal::open_segment_file(std::string name,
+                                                            std::uint32_t extra_flags) {
+  const std::uint32_t flags = core::open_flags::read | core::open_flags::write | extra_flags;
+  if (direct_) {
+    auto file = co_await core::File::open(
+        shard_, name, flags | core::open_flags::direct | core::open_flags::data_sync);
+    if (file || file.error().code != core::Errc::invalid_argument) co_return file;
+    direct_ = false;
+  }
+  co_return co_await core::File::open(shard_, name, flags);
+}
+
+void Wal::report(const core::Error& error) {
+  failed_ = true;
+  ready_changed_.notify_all();
+  const bool full = error.code == core::Errc::no_space;
+  shard_.fail(full ? core::ExitCode::disk_full : core::ExitCode::io_failed,
+              full
+                  ? fmt::format("{}; free some space and start again, nothing acknowledged is lost",
+                                error.message)
+                  : fmt::format("{}; nothing more is acknowledged", error.message));
+}
+
+void Wal::resume() {
+  paused_ = false;
+  resumed_.notify_all();
+}
+
+std::vector<FileNumber> Wal::obsolete(SequenceNumber flushed) const {
+  std::vector<FileNumber> numbers;
+  for (const Segment& segment : sealed_) {
+    if (segment.last_sequence > flushed) break;
+    numbers.push_back(segment.number);
+  }
+  return numbers;
+}
+
+void Wal::recycle(const std::vector<FileNumber>& numbers) {
+  for (FileNumber number : numbers) {
+    SENTINEL_ASSERT(!sealed_.empty() && sealed_.front().number == number);
+    free_.push_back(sealed_.front());
+    sealed_.pop_front();
+  }
+  while (free_.size() > kFreeMax) {
+    // Not named by the manifest any more: if the removal fails, the next start removes it.
+    scope_.spawn([](core::Shard& shard, std::string name) -> core::Task<void> {
+      co_await core::unlink_file(shard, std::move(name));
+    }(shard_, path(free_.back().number)));
+    free_.pop_back();
+  }
+}
+
+core::Task<void> Wal::close() {
+  closing_ = true;
+  work_.notify_all();
+  resumed_.notify_all();
+  ready_changed_.notify_all();
+  co_await scope_.close();
+  co_await active_file_.close();
+  while (!ready_.empty()) {
+    co_await ready_.front().file.close();
+    ready_.pop_front();
+  }
+}
+
+}  // namespace sentinel::lsm
