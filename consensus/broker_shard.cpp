@@ -1,0 +1,218 @@
+#include "consensus/broker_shard.h"
+
+#include <fmt/format.h>
+
+#include <deque>
+
+#include "core/call.h"
+
+namespace sentinel::consensus {
+
+/// One partition in memory: closed, being opened, open, or being dropped.
+struct BrokerShard::Use::Slot {
+  explicit Slot(core::Shard& shard) : changed(shard) {}
+
+  std::unique_ptr<Partition> partition;
+  bool opening = false;
+  bool failed = false;
+  bool dropping = false;
+  std::size_t waiting = 0;
+  std::size_t uses = 0;
+  core::Signal changed;
+};
+
+BrokerShard::Use::Use(Slot& slot) : slot_(&slot) { ++slot.uses; }
+BrokerShard::Use::~Use() {
+  if (slot_ != nullptr && --slot_->uses == 0) slot_->changed.notify_all();
+}
+Partition* BrokerShard::Use::operator->() const { return slot_->partition.get(); }
+Partition& BrokerShard::Use::operator*() const { return *slot_->partition; }
+
+BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count)
+    : shard_(shard),
+      layout_(layout),
+      shard_count_(shard_count),
+      image_(std::make_shared<const MetadataImage>()),
+      scope_(shard) {}
+
+BrokerShard::~BrokerShard() = default;
+
+core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
+    core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count) {
+  std::unique_ptr<BrokerShard> broker(new BrokerShard(shard, layout, shard_count));
+  for (std::uint32_t store = shard.id(); store < layout.store_count; store += shard_count) {
+    lsm::DbOptions options;
+    options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
+    options.store_id = store;
+    options.memtable_bytes = layout.memtable_bytes;
+    if (layout.create) {
+      SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));
+      SENTINEL_CO_CHECK(co_await core::sync_directory(shard, layout.data_directory));
+    }
+    auto db = co_await lsm::Db::open(shard, std::move(options), layout.create);
+    if (!db) {
+      co_await broker->close();
+      co_return std::unexpected(std::move(db).error());
+    }
+    const lsm::RecoveryReport& report = (*db)->recovery();
+    if (layout.log != nullptr && (report.batches > 0 || report.torn_bytes > 0)) {
+      layout.log->write(core::LogLevel::info,
+                        "store {}: replayed {} batches, cut {} bytes of an unacknowledged write",
+                        store, report.batches, report.torn_bytes);
+    }
+    if (layout.log != nullptr && !report.direct_io && store == 0) {
+      layout.log->write(
+          core::LogLevel::info,
+          "this file system refuses direct I/O; the log is written buffered and synced");
+    }
+    broker->stores_.emplace(store, std::move(*db));
+  }
+  co_return broker;
+}
+
+core::Task<core::Status> BrokerShard::start(std::vector<BrokerShard*> peers) {
+  peers_ = std::move(peers);
+  if (shard_.id() != 0) co_return core::Status();
+  auto controller = co_await Controller::open(
+      shard_, store_of(kControllerGroup),
+      [this](std::shared_ptr<const MetadataImage> image) { return publish(std::move(image)); });
+  if (!controller) co_return std::unexpected(std::move(controller).error());
+  controller_ = std::move(*controller);
+  co_return core::Status();
+}
+
+core::Task<void> BrokerShard::publish(std::shared_ptr<const MetadataImage> image) {
+  for (BrokerShard* peer : peers_) {
+    co_await core::call(shard_, peer->shard_, &BrokerShard::install_image, peer, image);
+  }
+}
+
+core::Task<bool> BrokerShard::install_image(BrokerShard* self,
+                                            std::shared_ptr<const MetadataImage> image) {
+  const std::shared_ptr<const MetadataImage> old = std::exchange(self->image_, std::move(image));
+  for (const auto& [name, topic] : old->topics()) {
+    if (self->image_->find(topic.id) == nullptr) self->drop_partitions_of(topic);
+  }
+  co_return true;
+}
+
+void BrokerShard::drop_partitions_of(const Topic& topic) {
+  for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+    const GroupId group = topic.group(PartitionIndex(i));
+    const auto found = slots_.find(group);
+    if (found == slots_.end() || found->second->dropping) continue;
+    found->second->dropping = true;
+    if (found->second->partition != nullptr) found->second->partition->close_for_deletion();
+    found->second->changed.notify_all();
+    scope_.spawn(drop_partition(group));
+  }
+}
+
+core::Task<void> BrokerShard::drop_partition(GroupId group) {
+  Slot& slot = *slots_.at(group);
+  while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
+  slots_.erase(group);
+}
+
+core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
+  auto found = slots_.find(group);
+  if (found == slots_.end() && !image_->has_group(group))
+    co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (found == slots_.end()) found = slots_.emplace(group, std::make_unique<Slot>(shard_)).first;
+  Slot& slot = *found->second;
+  if (slot.dropping) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (slot.partition != nullptr && slot.waiting == 0) co_return Use(slot);
+  // Whoever comes while others wait for the opening queues behind them.
+  ++slot.waiting;
+  if (slot.partition == nullptr && !slot.opening) {
+    slot.opening = true;
+    slot.failed = false;
+    scope_.spawn(open_partition(&slot, group));
+  }
+  do {
+    co_await slot.changed.wait();
+  } while (slot.partition == nullptr && !slot.failed && !slot.dropping);
+  --slot.waiting;
+  slot.changed.notify_all();
+  if (slot.dropping) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (slot.partition == nullptr) co_return std::unexpected(Errc::storage_error);
+  co_return Use(slot);
+}
+
+core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
+  // The opener runs behind the caller's wait, also when nothing has to be read.
+  co_await core::yield(shard_);
+  auto opened = co_await Partition::open(shard_, store_of(group), group);
+  slot->opening = false;
+  if (opened) {
+    slot->partition = std::move(*opened);
+  } else {
+    slot->failed = true;
+    if (layout_.log != nullptr) {
+      layout_.log->write(core::LogLevel::error, "cannot open partition group {}: {}", group,
+                         opened.error().message);
+    }
+  }
+  slot->changed.notify_all();
+}
+
+core::Task<bool> BrokerShard::wait_for_data(BrokerShard* self, std::uint64_t key,
+                                            std::vector<Awaited> awaited,
+                                            std::uint64_t missing_bytes, core::Deadline deadline) {
+  core::CancelSource cancelled;
+  self->waits_.emplace(key, &cancelled);
+  core::Signal moved(self->shard_);
+  std::vector<Use> uses;
+  std::deque<PartitionWatch> watches;
+  bool all_there = true;
+  for (const Awaited& each : awaited) {
+    auto use = co_await self->partition(each.group);
+    if (!use) {
+      all_there = false;
+      break;
+    }
+    (*use)->watch(watches.emplace_back(moved));
+    uses.push_back(std::move(*use));
+  }
+  for (;;) {
+    if (!all_there || cancelled.cancelled()) break;
+    std::uint64_t grown = 0;
+    bool closed = false;
+    for (std::size_t i = 0; i < uses.size(); ++i) {
+      grown += uses[i]->committed_bytes() - awaited[i].seen_committed_bytes;
+      closed |= uses[i]->closed();
+    }
+    if (closed || grown >= missing_bytes) break;
+    const core::Wake wake = co_await moved.wait(deadline, core::CancelToken(cancelled));
+    if (wake != core::Wake::signalled) break;
+  }
+  self->waits_.erase(key);
+  co_return true;
+}
+
+core::Task<bool> BrokerShard::cancel_wait(BrokerShard* self, std::uint64_t key) {
+  const auto found = self->waits_.find(key);
+  if (found != self->waits_.end()) found->second->cancel();
+  co_return true;
+}
+
+BrokerShard& BrokerShard::home_of(GroupId group) const {
+  const auto store = static_cast<std::uint32_t>(group.value() % layout_.store_count);
+  return *peers_[store % shard_count_];
+}
+
+lsm::Db& BrokerShard::store_of(GroupId group) const {
+  return *stores_.at(static_cast<std::uint32_t>(group.value() % layout_.store_count));
+}
+
+core::Task<void> BrokerShard::close() {
+  if (controller_ != nullptr) co_await controller_->close();
+  for (auto& [key, wait] : waits_) wait->cancel();  // lint: order does not matter
+  for (auto& [group, slot] : slots_) {              // lint: order does not matter
+    if (slot->partition != nullptr) slot->partition->close_for_deletion();
+  }
+  co_await scope_.close();
+  for (auto& [number, store] : stores_) co_await store->close();
+}
+
+}  // namespace sentinel::consensus

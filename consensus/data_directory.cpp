@@ -1,0 +1,140 @@
+#include "consensus/data_directory.h"
+
+#include <fmt/format.h>
+
+#include "core/codec.h"
+#include "core/crc32c.h"
+#include "lsm/manifest.h"
+
+namespace sentinel::consensus {
+
+namespace {
+
+constexpr std::uint64_t kMagic = 0x534e544c44415441;  // "SNTLDATA"
+constexpr std::size_t kIdentityBytesMax = 4096;
+constexpr std::uint32_t kStoresMax = 1024;
+
+core::Uuid random_uuid(core::Random& random) {
+  std::array<std::uint8_t, 16> bytes;
+  for (std::size_t i = 0; i < bytes.size(); i += 8)
+    core::store_be(reinterpret_cast<std::byte*>(bytes.data()) + i, random.next());
+  return core::Uuid::from_random(bytes);
+}
+
+core::Result<Identity> decode_identity(core::ByteSpan bytes, const std::string& file) {
+  core::ByteReader reader(bytes);
+  const std::uint64_t magic = reader.u64();
+  const std::uint32_t version = reader.u32();
+  const std::uint32_t crc = reader.u32();
+  if (reader.failed() || magic != kMagic) {
+    return core::fail(core::Errc::corruption,
+                      fmt::format("{} is damaged at offset 0: it is no identity file", file));
+  }
+  if (version > lsm::kFormatVersion) {
+    return core::fail(core::Errc::newer_format,
+                      fmt::format("{} has format {}, this release reads up to {}; use the release "
+                                  "that wrote it, or a later one",
+                                  file, version, lsm::kFormatVersion));
+  }
+  if (core::crc32c(reader.rest()) != crc) {
+    return core::fail(core::Errc::corruption,
+                      fmt::format("{} is damaged: its checksum is wrong", file));
+  }
+  SENTINEL_TRY(identity, core::decode_fields<Identity>(reader.rest()));
+  if (identity.store_count == 0 || identity.store_count > kStoresMax) {
+    return core::fail(core::Errc::corruption,
+                      fmt::format("{} is damaged: {} stores", file, identity.store_count));
+  }
+  return identity;
+}
+
+core::Bytes encode_identity(const Identity& identity) {
+  const core::Bytes fields = core::encode_fields(identity);
+  core::ByteWriter out;
+  out.u64(kMagic);
+  out.u32(lsm::kFormatVersion);
+  out.u32(core::crc32c(fields));
+  out.bytes(fields);
+  return out.to_bytes();
+}
+
+}  // namespace
+
+DataDirectory::~DataDirectory() = default;
+
+core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open(
+    core::Shard& shard, std::string path, std::int32_t node_id, std::uint32_t new_store_count) {
+  std::unique_ptr<DataDirectory> directory(new DataDirectory(shard, std::move(path)));
+  SENTINEL_CO_CHECK(co_await core::make_directory(shard, directory->path_));
+  core::Status status = co_await directory->take_lock();
+  if (status) {
+    const auto stat = co_await core::stat_path(shard, directory->path_ + "/identity");
+    if (stat) {
+      status = co_await directory->read_identity();
+    } else if (stat.error().code == core::Errc::not_found) {
+      status = co_await directory->make_identity(node_id, new_store_count);
+    } else {
+      status = std::unexpected(stat.error());
+    }
+  }
+  if (!status) {
+    co_await directory->close();
+    co_return std::unexpected(std::move(status).error());
+  }
+  co_return directory;
+}
+
+core::Task<core::Status> DataDirectory::take_lock() {
+  auto file = co_await core::File::open(shard_, path_ + "/LOCK",
+                                        core::open_flags::write | core::open_flags::create);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  lock_ = std::move(*file);
+  core::Status locked = co_await lock_.lock();
+  if (!locked && locked.error().code == core::Errc::busy) {
+    co_return core::fail(
+        core::Errc::busy,
+        fmt::format(
+            "data directory {} is in use by another process; stop it, or give another --data",
+            path_));
+  }
+  co_return locked;
+}
+
+core::Task<core::Status> DataDirectory::read_identity() {
+  const std::string file = path_ + "/identity";
+  SENTINEL_CO_TRY(bytes, co_await core::read_file(shard_, file, kIdentityBytesMax));
+  SENTINEL_CO_TRY(identity, decode_identity(bytes, file));
+  identity_ = identity;
+  co_return core::Status();
+}
+
+core::Task<core::Status> DataDirectory::make_identity(std::int32_t node_id,
+                                                      std::uint32_t store_count) {
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard_, path_));
+  for (const std::string& name : names) {
+    if (!name.starts_with("store-")) continue;
+    co_return core::fail(
+        core::Errc::corruption,
+        fmt::format("{} holds {} but no identity file; restore the file, or give an empty --data",
+                    path_, name));
+  }
+  identity_ = Identity{.cluster_id = random_uuid(shard_.random()),
+                       .node_id = node_id,
+                       .disk_id = random_uuid(shard_.random()),
+                       .store_count = store_count,
+                       .ready = false};
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::mark_ready() {
+  identity_.ready = true;
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::write_identity() {
+  co_return co_await core::replace_file(shard_, path_, "identity", encode_identity(identity_));
+}
+
+core::Task<void> DataDirectory::close() { co_await lock_.close(); }
+
+}  // namespace sentinel::consensus

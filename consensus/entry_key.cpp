@@ -1,0 +1,94 @@
+#include "consensus/entry_key.h"
+
+namespace sentinel::consensus {
+
+namespace {
+
+constexpr std::size_t kKindAt = 8;
+constexpr std::size_t kIndexAt = 9;
+constexpr std::size_t kEndOffsetAt = 17;
+constexpr std::size_t kTermAt = 25;
+constexpr std::size_t kTimestampAt = 33;
+constexpr std::size_t kTypeAt = 41;
+constexpr std::size_t kKeyBytes = 42;
+
+/// Signed numbers sort as unsigned ones once their sign bit is flipped.
+std::uint64_t ordered(std::int64_t value) {
+  return static_cast<std::uint64_t>(value) ^ (std::uint64_t{1} << 63);
+}
+std::int64_t unordered(std::uint64_t value) {
+  return static_cast<std::int64_t>(value ^ (std::uint64_t{1} << 63));
+}
+
+}  // namespace
+
+core::Bytes EntryKey::encode() const {
+  core::ByteWriter out;
+  out.u64(group.value());
+  out.u8(static_cast<std::uint8_t>(KeyKind::entry));
+  out.u64(index.value());
+  out.u64(ordered(end_offset.value()));
+  out.u64(term.value());
+  out.u64(ordered(max_timestamp));
+  out.u8(static_cast<std::uint8_t>(type));
+  return out.to_bytes();
+}
+
+core::Result<EntryKey> EntryKey::decode(core::ByteSpan key) {
+  core::ByteReader in(key);
+  EntryKey entry;
+  entry.group = GroupId(in.u64());
+  const std::uint8_t kind = in.u8();
+  entry.index = LogIndex(in.u64());
+  entry.end_offset = Offset(unordered(in.u64()));
+  entry.term = Term(in.u64());
+  entry.max_timestamp = unordered(in.u64());
+  const std::uint8_t type = in.u8();
+  if (in.failed() || in.remaining() != 0 || kind != static_cast<std::uint8_t>(KeyKind::entry) ||
+      type > static_cast<std::uint8_t>(EntryType::command)) {
+    return core::fail(core::Errc::corruption, "malformed log entry key");
+  }
+  entry.type = static_cast<EntryType>(type);
+  return entry;
+}
+
+core::Bytes group_key(GroupId group, KeyKind kind) {
+  core::ByteWriter out;
+  out.u64(group.value());
+  out.u8(static_cast<std::uint8_t>(kind));
+  return out.to_bytes();
+}
+
+EntryTarget::EntryTarget(GroupId group, std::uint64_t value, std::size_t field)
+    : group_(group), value_(value), field_(field) {
+  before = &is_entry_before;
+  context = this;
+}
+
+EntryTarget EntryTarget::index(GroupId group, LogIndex index) {
+  return EntryTarget(group, index.value(), kIndexAt);
+}
+EntryTarget EntryTarget::offset(GroupId group, Offset offset) {
+  return EntryTarget(group, ordered(offset.value()) + 1, kEndOffsetAt);
+}
+EntryTarget EntryTarget::after_term(GroupId group, Term term) {
+  return EntryTarget(group, term.value() + 1, kTermAt);
+}
+EntryTarget EntryTarget::timestamp(GroupId group, std::int64_t timestamp) {
+  return EntryTarget(group, ordered(timestamp), kTimestampAt);
+}
+EntryTarget EntryTarget::end(GroupId group) { return EntryTarget(group, 0, kTypeAt); }
+
+bool EntryTarget::is_entry_before(const void* target, core::ByteSpan key) {
+  const auto& self = *static_cast<const EntryTarget*>(target);
+  if (key.size() <= kKindAt) return false;  // Every key of ours has a group and a kind.
+  const auto group = core::load_be<std::uint64_t>(key.data());
+  if (group != self.group_.value()) return group < self.group_.value();
+  const auto kind = static_cast<std::uint8_t>(key[kKindAt]);
+  if (kind != static_cast<std::uint8_t>(KeyKind::entry))
+    return kind < static_cast<std::uint8_t>(KeyKind::entry);
+  if (self.field_ == kTypeAt || key.size() < kKeyBytes) return true;
+  return core::load_be<std::uint64_t>(key.data() + self.field_) < self.value_;
+}
+
+}  // namespace sentinel::consensus

@@ -1,0 +1,131 @@
+#include "consensus/metadata.h"
+
+#include <algorithm>
+
+namespace sentinel::consensus {
+
+namespace {
+
+struct StoredImage {
+  std::vector<Topic> topics;
+  GroupId next_group;
+  ProducerId next_producer_id;
+  std::uint64_t version = 0;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.topics);
+    visit(self.next_group);
+    visit(self.next_producer_id);
+    visit(self.version);
+  }
+};
+
+bool sound(const Topic& topic) {
+  return is_legal_topic_name(topic.name) && topic.partition_count > 0 &&
+         topic.partition_count <= kPartitionsPerTopicMax;
+}
+
+}  // namespace
+
+const Topic* MetadataImage::find(std::string_view name) const {
+  const auto found = topics_.find(name);
+  return found == topics_.end() ? nullptr : &found->second;
+}
+
+const Topic* MetadataImage::find(const core::Uuid& id) const {
+  const auto found = names_.find(id);
+  return found == names_.end() ? nullptr : find(found->second);
+}
+
+bool MetadataImage::has_group(GroupId group) const {
+  auto range = group_ranges_.upper_bound(group);
+  if (range == group_ranges_.begin()) return false;
+  --range;
+  return group < range->second;
+}
+
+core::Status MetadataImage::apply(core::ByteSpan command) {
+  core::ByteReader reader(command);
+  const std::uint8_t type = reader.u8();
+  const core::ByteSpan body = reader.rest();
+  ++version_;
+  switch (type) {
+    case static_cast<std::uint8_t>(CommandType::create_topic): {
+      SENTINEL_TRY(create_topic, core::decode_fields<CreateTopicCommand>(body));
+      if (!sound(create_topic.topic)) return core::fail(core::Errc::corruption, "malformed topic");
+      create(std::move(create_topic.topic));
+      return {};
+    }
+    case static_cast<std::uint8_t>(CommandType::delete_topic): {
+      SENTINEL_TRY(delete_topic, core::decode_fields<DeleteTopicCommand>(body));
+      remove(delete_topic.id);
+      return {};
+    }
+    case static_cast<std::uint8_t>(CommandType::reserve_producer_ids): {
+      SENTINEL_TRY(reserve, core::decode_fields<ReserveProducerIdsCommand>(body));
+      next_producer_id_ = next_producer_id_ + static_cast<std::int64_t>(reserve.count);
+      return {};
+    }
+    default: return core::fail(core::Errc::corruption, "unknown metadata command");
+  }
+}
+
+void MetadataImage::create(Topic topic) {
+  const auto count = static_cast<std::size_t>(topic.partition_count);
+  if (topics_.contains(topic.name) || names_.contains(topic.id)) return;
+  if (partition_count_ + count > kPartitionsMax) return;
+  topic.first_group = next_group_;
+  next_group_ = next_group_ + count;
+  insert(std::move(topic));
+}
+
+void MetadataImage::insert(Topic topic) {
+  const auto count = static_cast<std::size_t>(topic.partition_count);
+  partition_count_ += count;
+  names_.emplace(topic.id, topic.name);
+  group_ranges_.emplace(topic.first_group, topic.first_group + count);
+  std::string name = topic.name;
+  topics_.emplace(std::move(name), std::move(topic));
+}
+
+void MetadataImage::remove(const core::Uuid& id) {
+  const auto found = names_.find(id);
+  if (found == names_.end()) return;
+  const auto topic = topics_.find(found->second);
+  partition_count_ -= static_cast<std::size_t>(topic->second.partition_count);
+  group_ranges_.erase(topic->second.first_group);
+  topics_.erase(topic);
+  names_.erase(found);
+}
+
+core::Bytes MetadataImage::encode() const {
+  StoredImage stored{.topics = {},
+                     .next_group = next_group_,
+                     .next_producer_id = next_producer_id_,
+                     .version = version_};
+  for (const auto& [name, topic] : topics_) stored.topics.push_back(topic);
+  return core::encode_fields(stored);
+}
+
+core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
+  SENTINEL_TRY(stored, core::decode_fields<StoredImage>(bytes));
+  MetadataImage image;
+  for (Topic& topic : stored.topics) {
+    if (!sound(topic)) return core::fail(core::Errc::corruption, "malformed topic");
+    image.insert(std::move(topic));
+  }
+  image.next_group_ = stored.next_group;
+  image.next_producer_id_ = stored.next_producer_id;
+  image.version_ = stored.version;
+  return image;
+}
+
+bool is_legal_topic_name(std::string_view name) {
+  if (name.empty() || name.size() > kTopicNameBytesMax || name == "." || name == "..") return false;
+  return std::ranges::all_of(name, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+}
+
+}  // namespace sentinel::consensus

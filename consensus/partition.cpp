@@ -1,0 +1,249 @@
+#include "consensus/partition.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace sentinel::consensus {
+
+namespace {
+
+// What opening a partition has to read again at most to know its producers.
+constexpr std::uint32_t kEntriesPerSnapshot = 2048;
+constexpr std::uint64_t kBytesPerSnapshot = std::uint64_t{32} << 20;
+// Smaller batches are gathered into one buffer, so that a read of many of them is not a list of a
+// thousand slices.
+constexpr std::size_t kGatherBelowBytes = 4096;
+constexpr std::size_t kGatherBufferBytes = std::size_t{64} << 10;
+// A long read lets others run after so many batches.
+constexpr std::size_t kBatchesPerYield = 256;
+
+/// Puts small batches together and passes large ones on as they are.
+class BatchGatherer {
+ public:
+  explicit BatchGatherer(core::Chain& out) : out_(out) {}
+  BatchGatherer(const BatchGatherer&) = delete;
+  BatchGatherer& operator=(const BatchGatherer&) = delete;
+
+  void add(const lsm::Cursor& cursor) {
+    const core::ByteSpan value = cursor.value();
+    if (value.size() >= kGatherBelowBytes) {
+      flush();
+      out_.append(cursor.value_bytes());
+      return;
+    }
+    if (used_ + value.size() > buffer_.capacity()) {
+      flush();
+      buffer_ = core::Buffer::allocate(kGatherBufferBytes);
+      begin_ = used_ = 0;
+    }
+    std::memcpy(buffer_.data() + used_, value.data(), value.size());
+    used_ += value.size();
+  }
+
+  /// Passes on what has been gathered. After the last add().
+  void flush() {
+    if (used_ > begin_) out_.append(buffer_.slice(begin_, used_ - begin_));
+    begin_ = used_;
+  }
+
+ private:
+  core::Chain& out_;
+  core::Buffer buffer_;
+  std::size_t begin_ = 0;
+  std::size_t used_ = 0;
+};
+
+}  // namespace
+
+Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group)
+    : shard_(shard), replica_(db, group, *this), committed_(shard) {}
+
+Partition::~Partition() = default;
+
+core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(core::Shard& shard,
+                                                                     lsm::Db& db, GroupId group) {
+  std::unique_ptr<Partition> partition(new Partition(shard, db, group));
+  SENTINEL_CO_CHECK(co_await partition->recover());
+  co_return partition;
+}
+
+/// The log says where it ends; the producers come from the last snapshot and the batches behind it.
+core::Task<core::Status> Partition::recover() {
+  SENTINEL_CO_CHECK(co_await replica_.open());
+  log_end_ = high_watermark_ = replica_.last().end_offset;
+  max_timestamp_ = replica_.last().max_timestamp;
+  SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
+  if (snapshot.index != LogIndex(0)) {
+    SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
+    producers_ = std::move(producers);
+  }
+  const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
+  lsm::Cursor cursor = replica_.entries();
+  SENTINEL_CO_CHECK(
+      co_await cursor.seek(EntryTarget::index(replica_.group(), snapshot.index.next())));
+  while (cursor.valid()) {
+    SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+    if (key.group != replica_.group()) break;
+    if (key.type == EntryType::records) {
+      auto batch = RecordBatchView::parse(cursor.value());
+      if (!batch)
+        co_return core::fail(core::Errc::corruption,
+                             fmt::format("entry {} is no record batch", key.index));
+      producers_.on_append(*batch, batch->base_offset(), now_ms);
+      bytes_since_snapshot_ += cursor.value().size();
+    }
+    ++entries_since_snapshot_;
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  co_return core::Status();
+}
+
+core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
+  const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
+                                                  .produce_version = options.produce_version});
+  if (!valid) co_return std::unexpected(valid.error());
+  const RecordBatchView& view = *valid;
+  const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
+  const ProducerCheck check = producers_.check(view);
+  if (check.outcome == ProducerCheck::Outcome::out_of_order)
+    co_return std::unexpected(Errc::out_of_order_sequence);
+  if (check.outcome == ProducerCheck::Outcome::fenced)
+    co_return std::unexpected(Errc::invalid_producer_epoch);
+  if (check.outcome == ProducerCheck::Outcome::duplicate) {
+    // The first copy may still be on its way to the disk; its answer holds for this one too.
+    co_await until_committed(check.original_base_offset + view.record_count());
+    co_return Appended{.base_offset = check.original_base_offset,
+                       .log_append_time_ms = -1,
+                       .log_start_offset = log_start()};
+  }
+  Appended appended{
+      .base_offset = log_end_, .log_append_time_ms = -1, .log_start_offset = log_start()};
+  stamp_base_offset(batch.stamp(), log_end_);
+  stamp_leader_epoch(batch.stamp(), leader_epoch_of(replica_.term()));
+  if (options.log_append_time) {
+    stamp_log_append_time(batch.stamp(), batch.size(), now_ms);
+    appended.log_append_time_ms = now_ms;
+  }
+  Proposal proposal{.type = EntryType::records,
+                    .payload = batch,
+                    .end_offset = log_end_ + view.record_count(),
+                    .max_timestamp = std::max(max_timestamp_, view.max_timestamp()),
+                    .snapshot = due_snapshot(batch.size(), now_ms)};
+  producers_.on_append(view, log_end_, now_ms);
+  log_end_ = proposal.end_offset;
+  max_timestamp_ = proposal.max_timestamp;
+  co_await replica_.propose(std::move(proposal));
+  co_return appended;
+}
+
+/// The producers before the entry about to be appended, when it is time to store them again.
+std::optional<core::Bytes> Partition::due_snapshot(std::size_t batch_bytes, std::int64_t now_ms) {
+  ++entries_since_snapshot_;
+  bytes_since_snapshot_ += batch_bytes;
+  if (entries_since_snapshot_ < kEntriesPerSnapshot && bytes_since_snapshot_ < kBytesPerSnapshot)
+    return std::nullopt;
+  entries_since_snapshot_ = 0;
+  bytes_since_snapshot_ = 0;
+  producers_.expire(now_ms);
+  return producers_.encode();
+}
+
+core::Task<void> Partition::until_committed(Offset end_offset) {
+  while (high_watermark_ < end_offset) co_await committed_.wait();
+}
+
+void Partition::apply(const CommittedEntry& entry) {
+  high_watermark_ = entry.key.end_offset;
+  committed_bytes_ += entry.payload.size();
+  committed_.notify_all();
+  watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
+}
+
+void Partition::close_for_deletion() {
+  closed_ = true;
+  watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
+}
+
+core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (request.offset < log_start() || request.offset > log_end_)
+    co_return std::unexpected(Errc::offset_out_of_range);
+  ReadResult result;
+  result.committed_bytes = committed_bytes_;
+  const Offset end = high_watermark_;
+  if (request.offset >= end) co_return result;
+  lsm::Cursor cursor = replica_.entries();
+  core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), request.offset));
+  BatchGatherer gatherer(result.records);
+  std::uint64_t bytes = 0;
+  for (std::size_t count = 1; status && cursor.valid(); ++count) {
+    const auto key = EntryKey::decode(cursor.key());
+    if (!key) co_return std::unexpected(Errc::storage_error);
+    if (key->group != replica_.group() || key->end_offset > end) break;
+    if (key->type == EntryType::records) {
+      const std::uint64_t size = cursor.value().size();
+      const bool forced = bytes == 0 && request.first_batch_whole;
+      if (bytes + size > request.bytes_max && !forced) break;
+      gatherer.add(cursor);
+      bytes += size;
+    }
+    if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
+    status = co_await cursor.next();
+  }
+  if (!status) co_return std::unexpected(Errc::storage_error);
+  gatherer.flush();
+  co_return result;
+}
+
+core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
+    std::int64_t timestamp_ms) {
+  lsm::Cursor cursor = replica_.entries();
+  core::Status status =
+      co_await cursor.seek(EntryTarget::timestamp(replica_.group(), timestamp_ms));
+  // The first entry at which the running maximum reaches the timestamp is the first with such a
+  // record.
+  while (status && cursor.valid()) {
+    const auto key = EntryKey::decode(cursor.key());
+    if (!key) co_return std::unexpected(Errc::storage_error);
+    if (key->group != replica_.group() || key->end_offset > high_watermark_) break;
+    if (key->type == EntryType::records) {
+      const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms);
+      if (!found) co_return std::unexpected(found.error());
+      if (found->has_value())
+        co_return OffsetAndTimestamp{(*found)->offset, (*found)->timestamp_ms};
+    }
+    status = co_await cursor.next();
+  }
+  if (!status) co_return std::unexpected(Errc::storage_error);
+  co_return std::nullopt;
+}
+
+core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::max_timestamp() {
+  // The running maximum of the last committed entry is the largest of all; the first record that
+  // reaches it is the one.
+  lsm::Cursor cursor = replica_.entries();
+  const core::Status status =
+      co_await cursor.seek_to_last_before(EntryTarget::offset(replica_.group(), high_watermark_));
+  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (!cursor.valid() || high_watermark_ == Offset(0)) co_return std::nullopt;
+  const auto key = EntryKey::decode(cursor.key());
+  if (!key || key->group != replica_.group()) co_return std::nullopt;
+  co_return co_await find_timestamp(key->max_timestamp);
+}
+
+core::Task<Result<std::optional<EpochEnd>>> Partition::end_of_epoch(Term term) {
+  lsm::Cursor cursor = replica_.entries();
+  const core::Status status =
+      co_await cursor.seek_to_last_before(EntryTarget::after_term(replica_.group(), term));
+  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (term >= replica_.term()) co_return EpochEnd{replica_.term(), log_end_};
+  if (!cursor.valid()) co_return std::nullopt;
+  const auto key = EntryKey::decode(cursor.key());
+  if (!key || key->group != replica_.group()) co_return std::nullopt;
+  co_return EpochEnd{key->term, key->end_offset};
+}
+
+}  // namespace sentinel::consensus

@@ -1,0 +1,125 @@
+#pragma once
+/// A partition: a group's log seen as Kafka sees it, offsets that count records.
+///
+/// Append and read run on the partition's home shard. Offsets are given when an append starts and
+/// are never given twice; a reader sees only what lies below the high watermark, which moves when
+/// entries are committed.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "consensus/producer_state.h"
+#include "consensus/record_batch.h"
+#include "consensus/replica.h"
+#include "consensus/types.h"
+#include "core/intrusive_list.h"
+#include "core/sync.h"
+
+namespace sentinel::consensus {
+
+struct WatchTag;
+
+/// Wakes `signal` when a partition's readable end moves, or when the partition is deleted. Lives
+/// with whoever waits.
+struct PartitionWatch : core::ListHook<WatchTag> {
+  explicit PartitionWatch(core::Signal& to_wake) : signal(to_wake) {}
+  core::Signal& signal;
+};
+
+struct AppendOptions {
+  std::int32_t batch_bytes_max = 0;  ///< max.message.bytes of the topic.
+  std::int16_t produce_version = 0;  ///< Of the request: zstd needs 7.
+  bool log_append_time = false;      ///< message.timestamp.type of the topic.
+};
+
+struct Appended {
+  Offset base_offset;
+  std::int64_t log_append_time_ms = -1;
+  Offset log_start_offset;
+};
+
+struct ReadRequest {
+  Offset offset;
+  std::uint64_t bytes_max = 0;
+  /// Returns the first batch whole even if it is larger than bytes_max, so that a consumer always
+  /// progresses.
+  bool first_batch_whole = false;
+};
+
+struct ReadResult {
+  core::Chain records;  ///< Whole batches as they were received, the first one containing the
+                        ///< offset asked for.
+  std::uint64_t committed_bytes =
+      0;  ///< Partition::committed_bytes() of the moment that the read describes.
+};
+
+struct OffsetAndTimestamp {
+  Offset offset;
+  std::int64_t timestamp_ms = -1;
+};
+
+struct EpochEnd {
+  Term term;
+  Offset end_offset;
+};
+
+class Partition final : public StateMachine {
+ public:
+  /// References outlive the partition. Errors as lsm::Db.
+  static core::Task<core::Result<std::unique_ptr<Partition>>> open(core::Shard& shard, lsm::Db& db,
+                                                                   GroupId group);
+  ~Partition();
+
+  /// Checks, stamps and appends one record batch; resolves when it is committed. The batch's bytes
+  /// are stamped in place and kept. Its offset is taken when the task starts. Errors: those of
+  /// validate_for_produce() and of ProducerState, not_leader, closed.
+  core::Task<Result<Appended>> append(core::Bytes batch, AppendOptions options);
+
+  /// Errc::offset_out_of_range outside [log start, log end]; empty between high watermark and log
+  /// end.
+  core::Task<Result<ReadResult>> read(ReadRequest request);
+  /// Bytes of all batches committed since the partition was opened. A long poll that found too
+  /// little remembers the count and waits until it has grown by what is missing.
+  [[nodiscard]] std::uint64_t committed_bytes() const { return committed_bytes_; }
+
+  /// The first record at or after `timestamp_ms`, in offset order; nothing when all are older.
+  core::Task<Result<std::optional<OffsetAndTimestamp>>> find_timestamp(std::int64_t timestamp_ms);
+  /// The record with the largest timestamp.
+  core::Task<Result<std::optional<OffsetAndTimestamp>>> max_timestamp();
+  /// The largest epoch at or below `term` and where it ends; nothing when the log has none.
+  core::Task<Result<std::optional<EpochEnd>>> end_of_epoch(Term term);
+
+  [[nodiscard]] Offset log_start() const { return Offset(0); }
+  [[nodiscard]] Offset high_watermark() const { return high_watermark_; }
+  [[nodiscard]] Offset log_end() const { return log_end_; }
+  [[nodiscard]] Term leader_epoch() const { return replica_.term(); }
+  [[nodiscard]] bool is_leader() const { return replica_.is_leader(); }
+
+  void watch(PartitionWatch& watch) { watches_.push_back(watch); }
+  /// Refuses new appends and wakes all watchers: the topic is being deleted.
+  void close_for_deletion();
+  [[nodiscard]] bool closed() const { return closed_; }
+
+ private:
+  Partition(core::Shard& shard, lsm::Db& db, GroupId group);
+  void apply(const CommittedEntry& entry) override;
+  core::Task<core::Status> recover();
+  std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);
+  core::Task<void> until_committed(Offset end_offset);
+
+  core::Shard& shard_;
+  Replica replica_;
+  ProducerState producers_;
+  Offset log_end_{0};
+  Offset high_watermark_{0};
+  std::int64_t max_timestamp_ = -1;
+  std::uint32_t entries_since_snapshot_ = 0;
+  std::uint64_t bytes_since_snapshot_ = 0;
+  std::uint64_t committed_bytes_ = 0;
+  bool closed_ = false;
+  core::Signal committed_;
+  core::IntrusiveList<PartitionWatch, WatchTag> watches_;
+};
+
+}  // namespace sentinel::consensus

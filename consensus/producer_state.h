@@ -1,0 +1,82 @@
+#pragma once
+/// What a partition remembers of idempotent producers: the last batches of each, so that a batch
+/// sent again is answered with the offset it got the first time and not appended twice.
+///
+/// Pure state, no I/O. It is updated when a batch is appended, not when it is committed, and is
+/// part of the partition's snapshots. Source: KIP-98 and KIP-360; Kafka's ProducerStateManager for
+/// the rules.
+
+#include <array>
+#include <cstdint>
+#include <unordered_map>
+
+#include "consensus/record_batch.h"
+#include "consensus/types.h"
+#include "core/bytes.h"
+#include "core/result.h"
+
+namespace sentinel::consensus {
+
+/// A client may have five requests in flight and retry any of them.
+inline constexpr std::size_t kRememberedBatches = 5;
+/// Kafka's producer.id.expiration.ms.
+inline constexpr std::int64_t kProducerExpirationMs = 86'400'000;
+/// Producers that a partition remembers; beyond it the one idle for longest is forgotten.
+inline constexpr std::size_t kProducersMax = 10'000;
+
+struct ProducerCheck {
+  enum class Outcome : std::uint8_t {
+    append,        ///< New: append it.
+    duplicate,     ///< Had before at original_base_offset.
+    out_of_order,  ///< A batch is missing in between.
+    fenced,        ///< A newer epoch of this producer has been seen.
+  };
+  Outcome outcome = Outcome::append;
+  Offset original_base_offset;
+};
+
+class ProducerState {
+ public:
+  /// What is to be done with `batch`. A batch without a producer id is always appended.
+  [[nodiscard]] ProducerCheck check(const RecordBatchView& batch) const;
+  /// Remembers a batch that was appended at `base_offset`, at broker time `now_ms`: the timestamps
+  /// in the batch are the client's, and may be years old.
+  void on_append(const RecordBatchView& batch, Offset base_offset, std::int64_t now_ms);
+  /// Forgets batches at and behind `end`: the log was truncated there. A producer of which nothing
+  /// is left is forgotten.
+  void truncate_from(Offset end);
+  /// Forgets producers whose last batch was appended longer ago than the expiration.
+  void expire(std::int64_t now_ms);
+  [[nodiscard]] std::size_t producer_count() const { return producers_.size(); }
+
+  [[nodiscard]] core::Bytes encode() const;
+  /// Errc::corruption for anything but what encode() makes.
+  static core::Result<ProducerState> decode(core::ByteSpan bytes);
+
+ private:
+  struct Remembered {
+    std::int32_t base_sequence = 0;
+    std::int32_t last_sequence = 0;
+    Offset base_offset;
+    std::int64_t timestamp_ms = 0;
+    static void fields(auto& self, auto& visit) {
+      visit(self.base_sequence);
+      visit(self.last_sequence);
+      visit(self.base_offset);
+      visit(self.timestamp_ms);
+    }
+  };
+  struct Producer {
+    std::int16_t epoch = 0;
+    std::uint8_t count = 0;
+    std::array<Remembered, kRememberedBatches> batches{};  // Oldest first.
+    [[nodiscard]] const Remembered& last() const { return batches[count - 1u]; }
+  };
+  struct Stored;
+  struct StoredProducer;
+  void forget_idlest();
+
+  std::unordered_map<std::int64_t, Producer> producers_;
+};
+
+}  // namespace sentinel::consensus

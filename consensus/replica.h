@@ -1,0 +1,90 @@
+#pragma once
+/// One group's replicated log on this node: proposals in, committed entries out.
+///
+/// This is the interface that everything above appends through. A single node is a cluster of one:
+/// it leads every group, and an entry is committed as soon as this node's write-ahead log has it on
+/// disk. Consensus among several nodes changes what happens between propose() and apply(), not who
+/// calls them.
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+#include "consensus/entry_key.h"
+#include "consensus/types.h"
+#include "core/sync.h"
+#include "lsm/db.h"
+
+namespace sentinel::consensus {
+
+/// The term of a log's first entries.
+inline constexpr Term kFirstTerm{1};
+
+/// A committed entry as a state machine sees it.
+struct CommittedEntry {
+  EntryKey key;
+  core::Bytes payload;
+};
+
+/// What a group's log drives. apply() is called once an entry is committed, in log order, on the
+/// group's shard; it does not wait.
+class StateMachine {
+ public:
+  virtual void apply(const CommittedEntry& entry) = 0;
+
+ protected:
+  ~StateMachine() = default;
+};
+
+struct Proposal {
+  EntryType type = EntryType::command;
+  core::Bytes payload;
+  /// Kafka offset behind the entry's last record, and the largest timestamp of the log up to it;
+  /// see EntryKey. For commands the values of the entry before.
+  Offset end_offset{0};
+  std::int64_t max_timestamp = -1;
+  /// State of the state machine just before this entry, to be stored together with it.
+  std::optional<core::Bytes> snapshot;
+};
+
+/// A state machine's state with the last index it contains.
+struct Snapshot {
+  LogIndex index;
+  core::Bytes state;
+};
+
+class Replica {
+ public:
+  /// All references outlive the replica.
+  Replica(lsm::Db& db, GroupId group, StateMachine& machine);
+
+  /// Finds the end of the stored log. Everything in it is committed: this node is the only voter.
+  core::Task<core::Status> open();
+  [[nodiscard]] bool is_leader() const { return true; }
+  [[nodiscard]] Term term() const { return last_.term; }
+  [[nodiscard]] GroupId group() const { return group_; }
+  /// The last entry of the log, committed or not; index 0 when the log is empty.
+  [[nodiscard]] const EntryKey& last() const { return last_; }
+  [[nodiscard]] LogIndex commit_index() const { return commit_index_; }
+
+  /// Appends an entry and resolves when it is committed and applied. Its place in the log is taken
+  /// when the task starts; proposals are applied in that order.
+  core::Task<LogIndex> propose(Proposal proposal);
+
+  /// The stored snapshot, or one with index 0 and no state.
+  core::Task<core::Result<Snapshot>> snapshot() const;
+  /// Stores a snapshot that contains everything up to the commit index, and removes the entries in
+  /// it.
+  core::Task<core::Status> compact(core::Bytes state);
+  /// A cursor over the group's entries; position it with EntryTarget.
+  [[nodiscard]] lsm::Cursor entries() const;
+
+ private:
+  lsm::Db& db_;
+  const GroupId group_;
+  StateMachine& machine_;
+  EntryKey last_;
+  LogIndex commit_index_{0};
+};
+
+}  // namespace sentinel::consensus

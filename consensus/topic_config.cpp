@@ -1,0 +1,128 @@
+#include "consensus/topic_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+
+namespace sentinel::consensus {
+
+namespace {
+
+constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+
+enum class ValueKind : std::uint8_t { number, boolean, words, text };
+
+/// One setting. A number lies within [least, most]; `words` lists what else is allowed, separated
+/// by blanks.
+struct Setting {
+  std::string_view name;
+  ValueKind kind;
+  std::int64_t least = 0;
+  std::int64_t most = kAny;
+  std::string_view words = {};
+};
+
+// Source: the topic-level settings in Kafka's documentation.
+constexpr Setting kSettings[] = {
+    {"cleanup.policy", ValueKind::words, 0, 0, "delete compact compact,delete delete,compact"},
+    {"compression.type", ValueKind::words, 0, 0, "uncompressed zstd lz4 snappy gzip producer"},
+    {"compression.gzip.level", ValueKind::number, -1, 9},
+    {"compression.lz4.level", ValueKind::number, 1, 17},
+    {"compression.zstd.level", ValueKind::number, -131072, 22},
+    {"delete.retention.ms", ValueKind::number, 0},
+    {"file.delete.delay.ms", ValueKind::number, 0},
+    {"flush.messages", ValueKind::number, 1},
+    {"flush.ms", ValueKind::number, 0},
+    {"follower.replication.throttled.replicas", ValueKind::text},
+    {"index.interval.bytes", ValueKind::number, 0},
+    {"leader.replication.throttled.replicas", ValueKind::text},
+    {"local.retention.bytes", ValueKind::number, -2},
+    {"local.retention.ms", ValueKind::number, -2},
+    {"max.compaction.lag.ms", ValueKind::number, 1},
+    {"max.message.bytes", ValueKind::number, 0, kBatchBytesMax},
+    {"message.downconversion.enable", ValueKind::boolean},
+    {"message.format.version", ValueKind::text},
+    {"message.timestamp.after.max.ms", ValueKind::number, 0},
+    {"message.timestamp.before.max.ms", ValueKind::number, 0},
+    {"message.timestamp.difference.max.ms", ValueKind::number, 0},
+    {"message.timestamp.type", ValueKind::words, 0, 0, "CreateTime LogAppendTime"},
+    {"min.cleanable.dirty.ratio", ValueKind::text},
+    {"min.compaction.lag.ms", ValueKind::number, 0},
+    {"min.insync.replicas", ValueKind::number, 1, std::numeric_limits<std::int32_t>::max()},
+    {"preallocate", ValueKind::boolean},
+    {"remote.storage.enable", ValueKind::boolean},
+    {"retention.bytes", ValueKind::number, -1},
+    {"retention.ms", ValueKind::number, -1},
+    {"segment.bytes", ValueKind::number, 14, std::numeric_limits<std::int32_t>::max()},
+    {"segment.index.bytes", ValueKind::number, 4},
+    {"segment.jitter.ms", ValueKind::number, 0},
+    {"segment.ms", ValueKind::number, 1},
+    {"unclean.leader.election.enable", ValueKind::boolean},
+};
+
+std::optional<std::int64_t> parse_number(std::string_view text) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+bool is_one_of(std::string_view words, std::string_view value) {
+  while (!words.empty()) {
+    const std::size_t end = std::min(words.find(' '), words.size());
+    if (words.substr(0, end) == value) return true;
+    words.remove_prefix(std::min(end + 1, words.size()));
+  }
+  return false;
+}
+
+bool takes(const Setting& setting, std::string_view value) {
+  switch (setting.kind) {
+    case ValueKind::number: {
+      const auto number = parse_number(value);
+      return number.has_value() && *number >= setting.least && *number <= setting.most;
+    }
+    case ValueKind::boolean: return is_one_of("true false", value);
+    case ValueKind::words: return is_one_of(setting.words, value);
+    case ValueKind::text: return true;
+  }
+  return false;
+}
+
+const ConfigEntry* find_config(const Topic& topic, std::string_view name) {
+  const auto found = std::ranges::find(topic.configs, name, &ConfigEntry::name);
+  return found == topic.configs.end() ? nullptr : &*found;
+}
+
+}  // namespace
+
+core::Status check_topic_config(std::string_view name, std::string_view value) {
+  const auto* found = std::ranges::find(kSettings, name, &Setting::name);
+  if (found == std::end(kSettings)) {
+    return core::fail(core::Errc::invalid_argument, fmt::format("unknown topic config '{}'", name));
+  }
+  if (!takes(*found, value)) {
+    return core::fail(core::Errc::invalid_argument,
+                      fmt::format("'{}' is no valid value of topic config '{}'", value, name));
+  }
+  return {};
+}
+
+AppendOptions append_options(const Topic& topic, std::int16_t produce_version) {
+  AppendOptions options;
+  options.batch_bytes_max = kBatchBytesDefault;
+  options.produce_version = produce_version;
+  if (const ConfigEntry* entry = find_config(topic, "max.message.bytes")) {
+    options.batch_bytes_max =
+        static_cast<std::int32_t>(parse_number(entry->value).value_or(kBatchBytesDefault));
+  }
+  if (const ConfigEntry* entry = find_config(topic, "message.timestamp.type")) {
+    options.log_append_time = entry->value == "LogAppendTime";
+  }
+  return options;
+}
+
+}  // namespace sentinel::consensus

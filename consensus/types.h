@@ -1,0 +1,55 @@
+#pragma once
+/// The numbers and outcomes of this floor.
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/result.h"
+#include "core/tagged.h"
+
+namespace sentinel::consensus {
+
+using NodeId = core::Tagged<std::int32_t, struct NodeIdTag>;
+/// A Raft group: one a partition; 0 is the controller.
+using GroupId = core::Tagged<std::uint64_t, struct GroupIdTag>;
+using Term = core::Tagged<std::uint64_t, struct TermTag>;
+/// Counts entries of a group's log from 1.
+using LogIndex = core::Tagged<std::uint64_t, struct LogIndexTag>;
+/// Kafka's offset: counts records of a partition from 0.
+using Offset = core::Tagged<std::int64_t, struct OffsetTag>;
+using PartitionIndex = core::Tagged<std::int32_t, struct PartitionIndexTag>;
+using ProducerId = core::Tagged<std::int64_t, struct ProducerIdTag>;
+
+/// Kafka's leader epoch is the term of the partition's group. This is the one place that says so.
+inline std::int32_t leader_epoch_of(Term term) { return core::narrow<std::int32_t>(term.value()); }
+
+/// Expected outcomes of this floor's operations.
+enum class Errc : std::uint8_t {
+  not_leader,
+  offset_out_of_range,
+  corrupt_batch,   ///< Length or checksum wrong.
+  invalid_record,  ///< Well-formed bytes that break a rule.
+  batch_too_large,
+  unsupported_compression,
+  invalid_timestamp,
+  transactions_unsupported,
+  out_of_order_sequence,
+  invalid_producer_epoch,
+  unknown_topic_or_partition,
+  topic_already_exists,
+  invalid_topic,
+  invalid_partitions,
+  invalid_replication_factor,
+  storage_error,
+  timed_out,
+  cancelled,
+  closed,
+  overloaded,
+};
+
+std::string_view to_string(Errc error);
+
+template <typename T>
+using Result = core::Result<T, Errc>;
+
+}  // namespace sentinel::consensus
