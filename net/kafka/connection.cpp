@@ -1,0 +1,136 @@
+#include "net/kafka/connection.h"
+
+#include "net/kafka/dispatch.h"
+
+namespace sentinel::net::kafka {
+
+namespace {
+// So many requests in a row that another shard served alone make a connection move there.
+constexpr std::uint32_t kFavourBeforeMove = 16;
+}  // namespace
+
+/// A request in flight and its place in the order of answers.
+struct Connection::Slot {
+  bool done = false;
+  std::optional<core::Chain> response;
+  std::uint64_t reserved = 0;
+};
+
+Connection::Connection(const BrokerConfig& config, consensus::BrokerShard& broker, Socket socket,
+                       HostPort endpoint, core::Semaphore& budget, const ConnectionLimits& limits)
+    : shard_(broker.shard()),
+      config_(config),
+      broker_(broker),
+      socket_(std::move(socket)),
+      endpoint_(std::move(endpoint)),
+      budget_(budget),
+      limits_(limits),
+      reader_(shard_, socket_, kFrameBytesMax, &budget),
+      slot_done_(shard_),
+      slot_freed_(shard_),
+      scope_(shard_) {}
+
+Connection::~Connection() = default;
+
+core::Task<ConnectionEnd> Connection::run() {
+  scope_.spawn(write_responses());
+  co_await read_requests();
+  reading_ = false;
+  slot_done_.notify_all();
+  // What was asked before the client ended its side is still answered, unless the connection broke
+  // or is being stopped.
+  if (!end_.error.empty()) scope_.cancel();
+  co_await scope_.join();
+  for (const auto& slot : slots_) {
+    if (slot->reserved > 0) budget_.release(slot->reserved);
+  }
+  slots_.clear();
+  co_return std::move(end_);
+}
+
+core::Task<void> Connection::read_requests() {
+  while (!scope_.cancelled()) {
+    while (slots_.size() >= limits_.requests_max || (wants_to_move() && !slots_.empty())) {
+      const core::Wake wake = co_await slot_freed_.wait({}, scope_.token());
+      if (wake != core::Wake::signalled) co_return;
+    }
+    if (wants_to_move()) {
+      if (reader_.empty()) {
+        end_.move_to = favoured_shard_;
+        co_return;
+      }
+      favoured_count_ = 0;
+    }
+    auto frame = co_await reader_.next(limits_.idle, limits_.frame, scope_.token());
+    if (!frame) {
+      const core::Errc code = frame.error().code;
+      // A client may just go; only what it sent wrong is worth a line.
+      if (code == core::Errc::corruption) end_.error = frame.error().message;
+      if (code != core::Errc::cancelled) scope_.cancel();
+      co_return;
+    }
+    if (!frame->has_value()) co_return;
+    Slot* slot = slots_.emplace_back(std::make_unique<Slot>()).get();
+    slot->reserved = (*frame)->reserved;
+    scope_.spawn(serve(slot, std::move(**frame)));
+  }
+}
+
+core::Task<void> Connection::serve(Slot* slot, Frame frame) {
+  RequestContext context{.config = config_,
+                         .broker = broker_,
+                         .endpoint = endpoint_,
+                         .token = scope_.token(),
+                         .body = {}};
+  Reply reply = co_await dispatch(std::move(context), std::move(frame.bytes));
+  note_served_by(reply);
+  if (!reply.close_reason.empty()) {
+    if (end_.error.empty()) end_.error = std::move(reply.close_reason);
+    scope_.cancel();
+  }
+  slot->response = std::move(reply.response);
+  slot->done = true;
+  slot_done_.notify_all();
+}
+
+core::Task<void> Connection::write_responses() {
+  for (;;) {
+    while (slots_.empty() || !slots_.front()->done) {
+      if (slots_.empty() && !reading_) co_return;
+      const core::Wake wake = co_await slot_done_.wait({}, scope_.token());
+      if (wake != core::Wake::signalled) co_return;
+    }
+    // All answers that are ready leave in one send.
+    core::Chain data;
+    while (!slots_.empty() && slots_.front()->done) {
+      Slot& slot = *slots_.front();
+      if (slot.response.has_value()) {
+        for (const core::Bytes& part : slot.response->parts()) data.append(part);
+      }
+      if (slot.reserved > 0) budget_.release(slot.reserved);
+      slots_.pop_front();
+    }
+    slot_freed_.notify_all();
+    const core::Status sent =
+        co_await socket_.send(std::move(data), shard_.deadline_in(limits_.send), scope_.token());
+    if (!sent) {
+      scope_.cancel();
+      co_return;
+    }
+  }
+}
+
+void Connection::note_served_by(const Reply& reply) {
+  if (!reply.served_by.has_value()) {
+    return;
+  }
+  if (*reply.served_by != favoured_shard_) favoured_count_ = 0;
+  favoured_shard_ = *reply.served_by;
+  ++favoured_count_;
+}
+
+bool Connection::wants_to_move() const {
+  return favoured_count_ >= kFavourBeforeMove && favoured_shard_ != shard_.id();
+}
+
+}  // namespace sentinel::net::kafka

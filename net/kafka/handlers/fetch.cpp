@@ -1,0 +1,293 @@
+/// Fetch: reads each partition on its home shard; when there is too little, waits there until there
+/// is more, and reads once more.
+///
+/// Limits are soft by one batch: the first batch of the whole response comes even if it is larger
+/// than every limit, so that a consumer always progresses; after it only whole batches within the
+/// limits (KIP-74). Fetch sessions (KIP-227) are declined: every answer has session id 0 and is
+/// complete.
+
+#include "net/kafka/messages/fetch.h"
+
+#include <algorithm>
+
+#include "core/call.h"
+#include "net/kafka/context.h"
+#include "net/kafka/error_mapping.h"
+
+namespace sentinel::net::kafka {
+
+namespace {
+
+using consensus::BrokerShard;
+using consensus::GroupId;
+using consensus::Offset;
+
+// Kafka's fetch.max.bytes.
+constexpr std::uint64_t kResponseBytesMax = 55u << 20;
+
+/// One partition of the request that exists here.
+struct Item {
+  GroupId group;
+  FetchPartition asked;
+  std::size_t topic_at = 0;  // In the response.
+  std::size_t partition_at = 0;
+};
+
+/// What reading one partition gave.
+struct ReadOutcome {
+  ErrorCode error = ErrorCode::none;
+  core::Chain records;
+  std::int64_t high_watermark = -1;
+  std::int64_t log_start = -1;
+  std::uint64_t committed_bytes = 0;
+  FetchDivergingEpoch diverging;
+};
+
+ErrorCode check_epoch(const consensus::Partition& partition, std::int32_t client_epoch) {
+  const std::int32_t epoch = consensus::leader_epoch_of(partition.leader_epoch());
+  if (client_epoch < 0 || client_epoch == epoch) return ErrorCode::none;
+  return client_epoch < epoch ? ErrorCode::fenced_leader_epoch : ErrorCode::unknown_leader_epoch;
+}
+
+/// KIP-320: whether the log up to the fetch offset is the one that the reader has seen; if not,
+/// where it parts.
+core::Task<ReadOutcome> compare_epochs(consensus::Partition* partition, FetchPartition asked) {
+  ReadOutcome outcome;
+  if (asked.last_fetched_epoch < 0) co_return outcome;
+  auto end = co_await partition->end_of_epoch(
+      consensus::Term(static_cast<std::uint64_t>(asked.last_fetched_epoch)));
+  if (!end) {
+    outcome.error = to_error_code(end.error());
+  } else if (!end->has_value()) {
+    outcome.error = ErrorCode::offset_out_of_range;
+  } else if (consensus::leader_epoch_of((*end)->term) < asked.last_fetched_epoch ||
+             (*end)->end_offset.value() < asked.fetch_offset) {
+    outcome.diverging = {.epoch = consensus::leader_epoch_of((*end)->term),
+                         .end_offset = (*end)->end_offset.value()};
+  }
+  co_return outcome;
+}
+
+core::Task<ReadOutcome> read_one(BrokerShard* home, GroupId group, FetchPartition asked,
+                                 std::uint64_t bytes_max, bool first) {
+  auto use = co_await home->partition(group);
+  if (!use)
+    co_return ReadOutcome{.error = to_error_code(use.error()), .records = {}, .diverging = {}};
+  consensus::Partition& partition = **use;
+  const ErrorCode fenced = check_epoch(partition, asked.current_leader_epoch);
+  if (fenced != ErrorCode::none)
+    co_return ReadOutcome{.error = fenced, .records = {}, .diverging = {}};
+  ReadOutcome outcome = co_await compare_epochs(&partition, asked);
+  if (outcome.error != ErrorCode::none) co_return outcome;
+  if (outcome.diverging.epoch < 0) {
+    auto read = co_await partition.read(
+        {.offset = Offset(asked.fetch_offset), .bytes_max = bytes_max, .first_batch_whole = first});
+    if (!read)
+      co_return ReadOutcome{.error = to_error_code(read.error()), .records = {}, .diverging = {}};
+    outcome.records = std::move(read->records);
+    outcome.committed_bytes = read->committed_bytes;
+  }
+  outcome.high_watermark = partition.high_watermark().value();
+  outcome.log_start = partition.log_start().value();
+  co_return outcome;
+}
+
+struct ReadLimits {
+  std::uint64_t bytes_left = 0;
+  bool nothing_yet = true;
+};
+
+/// Reads `items`, which all live on `home`, in their order.
+core::Task<std::vector<ReadOutcome>> read_there(BrokerShard* home, std::vector<Item> items,
+                                                ReadLimits limits) {
+  std::vector<ReadOutcome> outcomes;
+  outcomes.reserve(items.size());
+  for (const Item& item : items) {
+    const auto partition_max =
+        static_cast<std::uint64_t>(std::max(item.asked.partition_max_bytes, 0));
+    ReadOutcome outcome =
+        co_await read_one(home, item.group, item.asked, std::min(partition_max, limits.bytes_left),
+                          limits.nothing_yet);
+    limits.bytes_left -= std::min<std::uint64_t>(limits.bytes_left, outcome.records.size());
+    limits.nothing_yet = limits.nothing_yet && outcome.records.empty();
+    outcomes.push_back(std::move(outcome));
+  }
+  co_return outcomes;
+}
+
+/// A Fetch request at work.
+class FetchWork {
+ public:
+  FetchWork(RequestContext context, FetchRequest request)
+      : context_(std::move(context)), request_(std::move(request)) {}
+
+  core::Task<FetchResponse> run() {
+    const core::Deadline deadline =
+        context_.shard().deadline_in(std::chrono::milliseconds(std::max(request_.max_wait_ms, 0)));
+    resolve();
+    co_await read();
+    while (must_wait() && !deadline.passed(context_.shard().now())) {
+      const bool more = co_await wait(deadline);
+      if (!more) break;
+      co_await read();
+    }
+    co_return std::move(response_);
+  }
+
+  [[nodiscard]] std::optional<core::Shard::Id> only_home() const {
+    return by_home_.size() == 1 ? std::optional(by_home_.front().home->shard().id()) : std::nullopt;
+  }
+
+ private:
+  struct AtHome {
+    BrokerShard* home;
+    std::vector<Item> items;
+    std::vector<BrokerShard::Awaited> awaited;
+  };
+
+  /// Finds topics and partitions, prepares the answer for each, and sorts them by home shard.
+  void resolve() {
+    image_ = context_.broker.image();
+    const bool by_id = context_.version >= 13;
+    for (const FetchTopic& asked : request_.topics) {
+      FetchTopicResponse& answered = response_.topics.emplace_back();
+      answered.topic = asked.topic;
+      answered.topic_id = asked.topic_id;
+      const consensus::Topic* topic =
+          by_id ? image_->find(asked.topic_id) : image_->find(asked.topic);
+      for (const FetchPartition& partition : asked.partitions) {
+        FetchPartitionResponse& entry = answered.partitions.emplace_back();
+        entry.partition_index = partition.partition;
+        if (topic == nullptr || partition.partition < 0 ||
+            partition.partition >= topic->partition_count) {
+          const bool unknown_id = by_id && topic == nullptr;
+          refuse(entry,
+                 unknown_id ? ErrorCode::unknown_topic_id : ErrorCode::unknown_topic_or_partition);
+          any_error_ = true;
+          continue;
+        }
+        const GroupId group = topic->group(consensus::PartitionIndex(partition.partition));
+        add(Item{group, partition, response_.topics.size() - 1, answered.partitions.size() - 1});
+      }
+    }
+  }
+
+  void add(Item item) {
+    BrokerShard& home = context_.broker.home_of(item.group);
+    auto found =
+        std::ranges::find_if(by_home_, [&](const AtHome& each) { return each.home == &home; });
+    if (found == by_home_.end()) found = by_home_.insert(by_home_.end(), AtHome{&home, {}, {}});
+    found->items.push_back(std::move(item));
+  }
+
+  core::Task<void> read() {
+    ReadLimits limits{
+        .bytes_left = std::min<std::uint64_t>(
+            static_cast<std::uint64_t>(std::max(request_.max_bytes, 0)), kResponseBytesMax)};
+    bytes_ = 0;
+    for (AtHome& at : by_home_) {
+      auto outcomes = co_await core::call(context_.shard(), at.home->shard(), &read_there, at.home,
+                                          at.items, limits);
+      at.awaited.clear();
+      for (std::size_t i = 0; i < outcomes.size(); ++i) {
+        const Item& item = at.items[i];
+        at.awaited.push_back({item.group, outcomes[i].committed_bytes});
+        limits.bytes_left -= std::min<std::uint64_t>(limits.bytes_left, outcomes[i].records.size());
+        limits.nothing_yet = limits.nothing_yet && outcomes[i].records.empty();
+        fill(response_.topics[item.topic_at].partitions[item.partition_at], std::move(outcomes[i]));
+      }
+    }
+  }
+
+  void fill(FetchPartitionResponse& entry, ReadOutcome outcome) {
+    if (outcome.error != ErrorCode::none) {
+      refuse(entry, outcome.error);
+      any_error_ = true;
+      return;
+    }
+    bytes_ += outcome.records.size();
+    any_error_ |= outcome.diverging.epoch >= 0;
+    entry.high_watermark = outcome.high_watermark;
+    entry.last_stable_offset = outcome.high_watermark;  // No transactions are open: there are none.
+    entry.log_start_offset = outcome.log_start;
+    entry.diverging_epoch = outcome.diverging;
+    if (request_.isolation_level == 1) entry.aborted_transactions.emplace();
+    entry.records = std::move(outcome.records);
+  }
+
+  static void refuse(FetchPartitionResponse& entry, ErrorCode error) {
+    entry.error_code = error;
+    entry.high_watermark = -1;
+    entry.last_stable_offset = -1;
+    entry.log_start_offset = -1;
+  }
+
+  [[nodiscard]] bool must_wait() const {
+    return !any_error_ && !by_home_.empty() &&
+           bytes_ < static_cast<std::uint64_t>(std::max(request_.min_bytes, 0));
+  }
+
+  /// Waits on all home shards at once until one has something. False when the deadline passed or
+  /// the client went away.
+  core::Task<bool> wait(core::Deadline deadline) {
+    const std::uint64_t missing = static_cast<std::uint64_t>(request_.min_bytes) - bytes_;
+    const std::uint64_t key = context_.broker.new_wait_key();
+    core::Signal any(context_.shard());
+    core::TaskScope waits(context_.shard());
+    bool ended = false;
+    for (const AtHome& at : by_home_) {
+      // What several shards have together is seen when each wakes for its first byte.
+      waits.spawn(wait_there(&context_, &at, key, by_home_.size() == 1 ? missing : 1, deadline,
+                             &any, &ended));
+    }
+    bool gone = false;
+    while (!ended && !gone) {
+      const core::Wake wake = co_await any.wait(deadline, context_.token);
+      gone = wake != core::Wake::signalled;
+    }
+    for (const AtHome& at : by_home_) {
+      co_await core::call(context_.shard(), at.home->shard(), &BrokerShard::cancel_wait, at.home,
+                          key);
+    }
+    co_await waits.join();
+    co_return !gone || deadline.passed(context_.shard().now());
+  }
+
+  static core::Task<void> wait_there(const RequestContext* context, const AtHome* at,
+                                     std::uint64_t key, std::uint64_t missing,
+                                     core::Deadline deadline, core::Signal* any, bool* ended) {
+    co_await core::call(context->shard(), at->home->shard(), &BrokerShard::wait_for_data, at->home,
+                        key, at->awaited, missing, deadline);
+    *ended = true;
+    any->notify_all();
+  }
+
+  const RequestContext context_;
+  const FetchRequest request_;
+  FetchResponse response_;
+  std::shared_ptr<const consensus::MetadataImage> image_;
+  std::vector<AtHome> by_home_;
+  std::uint64_t bytes_ = 0;
+  bool any_error_ = false;
+};
+
+}  // namespace
+
+core::Task<Reply> handle_fetch(RequestContext context) {
+  auto request = decode_body<FetchRequest>(context);
+  if (!request) co_return Reply::close(request.error().message);
+  // A session that was never granted: the client starts over with a full fetch. Epoch 0 or -1
+  // already is one.
+  if (request->session_id != 0 && request->session_epoch > 0) {
+    FetchResponse unknown;
+    unknown.error_code = ErrorCode::fetch_session_id_not_found;
+    co_return reply(context, unknown);
+  }
+  FetchWork work(context, std::move(*request));
+  const FetchResponse response = co_await work.run();
+  Reply answered = reply(context, response);
+  answered.served_by = work.only_home();
+  co_return answered;
+}
+
+}  // namespace sentinel::net::kafka

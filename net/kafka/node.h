@@ -1,0 +1,74 @@
+#pragma once
+/// A whole broker: data directory, stores, controller, connections and listener over a set of
+/// shards. The server program and the simulator start the same one.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "consensus/broker_shard.h"
+#include "consensus/data_directory.h"
+#include "core/log.h"
+#include "net/kafka/connection_host.h"
+
+namespace sentinel::net::kafka {
+
+struct NodeOptions {
+  std::string data_directory;
+  std::uint16_t port = 9092;  ///< 0 picks a free one.
+  std::optional<HostPort> advertise;
+  bool auto_create_topics = true;
+  std::int32_t default_partitions = 1;
+  std::size_t memtable_bytes = std::size_t{32} << 20;
+};
+
+/// Which part of the start failed; the program's exit code depends on it.
+enum class StartStep : std::uint8_t { data, network };
+struct StartError {
+  StartStep step = StartStep::data;
+  core::Error error;
+};
+
+class Node {
+ public:
+  /// Runs on shards[0]; the shards are connected (core::Shard::connect) and turn. `log` may be
+  /// null. Resolves when the port listens.
+  static core::Task<core::Result<std::unique_ptr<Node>, StartError>> open(
+      std::vector<core::Shard*> shards, NodeOptions options, core::Log* log);
+  ~Node();
+
+  [[nodiscard]] std::uint16_t port() const { return acceptor_->port(); }
+  [[nodiscard]] const consensus::Identity& identity() const { return directory_->identity(); }
+  /// Stops taking requests, ends those in flight, and closes the stores. On shards[0].
+  core::Task<void> close();
+
+ private:
+  /// What lives on one shard; made and closed there.
+  struct Seat;
+
+  Node(std::vector<core::Shard*> shards, NodeOptions options, core::Log* log);
+  core::Task<core::Result<void, StartError>> start();
+  core::Task<core::Status> open_data();
+  core::Task<core::Status> open_seats();
+  core::Task<void> open_seat(std::size_t index, core::Status* status);
+  core::Task<core::Status> start_seats();
+  core::Task<core::Status> listen();
+
+  static core::Task<core::Status> open_seat_there(Node* node, std::size_t index);
+  static core::Task<core::Status> start_seat_there(Node* node, std::size_t index);
+  static core::Task<bool> close_connections_there(Node* node, std::size_t index);
+  static core::Task<bool> close_seat_there(Node* node, std::size_t index);
+
+  const std::vector<core::Shard*> shards_;
+  const NodeOptions options_;
+  core::Log* const log_;
+  BrokerConfig config_;
+  consensus::BrokerLayout layout_;
+  std::unique_ptr<consensus::DataDirectory> directory_;
+  std::vector<std::unique_ptr<Seat>> seats_;
+  std::unique_ptr<Acceptor> acceptor_;
+};
+
+}  // namespace sentinel::net::kafka
