@@ -1,0 +1,173 @@
+#include "apps/server/config.h"
+
+#include <fmt/format.h>
+#include <sched.h>
+
+#include <boost/program_options.hpp>
+#include <fstream>
+#include <sstream>
+
+namespace sentinel::apps {
+
+namespace {
+
+namespace po = boost::program_options;
+
+constexpr std::string_view kIntroduction =
+    R"(Sentinel: a durable message log that Kafka clients use.
+
+A write is acknowledged once it is on disk. Two flags are all it needs:
+
+  sentinel-server --port 9092 --data ./data
+
+Every long flag works with one dash as well (-port 9092).
+)";
+
+constexpr std::string_view kAfterword = R"(
+A configuration file has one "name = value" a line, with the names of the flags:
+
+  port = 9092
+  data = /var/lib/sentinel
+
+Flags on the command line win over the file. SIGTERM and SIGINT stop the server cleanly.
+
+Exit codes: 0 stopped, 2 wrong flag, 10 port in use, 11 data directory in use, 12 data directory not usable,
+13 data written by a later release, 14 data damaged, 15 disk full, 16 read or write failed, 17 no I/O interface.
+)";
+
+std::uint32_t available_cpus() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return 1;
+  return static_cast<std::uint32_t>(CPU_COUNT(&set));
+}
+
+constexpr std::uint32_t kShardsMax = 256;
+
+struct Raw {
+  std::uint32_t port = 9092;
+  std::string data;
+  std::uint32_t shards = 0;
+  std::string io;
+  std::string advertise;
+  bool auto_create_topics = true;
+  std::int32_t default_partitions = 1;
+  std::string log_level;
+  std::string config;
+};
+
+po::options_description describe(Raw& raw) {
+  po::options_description settings("Flags");
+  auto add = settings.add_options();
+  add("port", po::value(&raw.port)->default_value(9092)->value_name("PORT"),
+      "port to listen on; 0 picks a free one and prints it");
+  add("data", po::value(&raw.data)->default_value("./data")->value_name("DIR"),
+      "directory for everything stored; made if missing");
+  add("shards", po::value(&raw.shards)->default_value(available_cpus())->value_name("N"),
+      "threads, each with its own share of the partitions");
+  add("io", po::value(&raw.io)->default_value("auto")->value_name("KIND"),
+      "auto, uring (io_uring) or asio (epoll and threads)");
+  add("advertise", po::value(&raw.advertise)->value_name("HOST[:PORT]"),
+      "address that clients are told; default: the one they connected to");
+  add("auto-create-topics",
+      po::value(&raw.auto_create_topics)->default_value(true, "true")->value_name("BOOL"),
+      "create a topic when a client that allows it first names it");
+  add("default-partitions", po::value(&raw.default_partitions)->default_value(1)->value_name("N"),
+      "partitions of a topic that does not say");
+  add("log-level", po::value(&raw.log_level)->default_value("info")->value_name("LEVEL"),
+      "debug, info, warn, error or off");
+  return settings;
+}
+
+core::Error usage_error(std::string_view what) {
+  return core::Error{core::Errc::invalid_argument,
+                     fmt::format("{}; see sentinel-server --help", what)};
+}
+
+core::Result<ServerConfig> check(const Raw& raw) {
+  ServerConfig config;
+  if (raw.port > 65535)
+    return std::unexpected(usage_error(fmt::format("--port {} is above 65535", raw.port)));
+  config.port = static_cast<std::uint16_t>(raw.port);
+  if (raw.data.empty()) return std::unexpected(usage_error("--data is empty"));
+  config.data_directory = raw.data;
+  if (raw.shards < 1 || raw.shards > kShardsMax) {
+    return std::unexpected(
+        usage_error(fmt::format("--shards {} is not between 1 and {}", raw.shards, kShardsMax)));
+  }
+  config.shards = raw.shards;
+  const auto io = core::parse_io_kind(raw.io);
+  if (!io)
+    return std::unexpected(
+        usage_error(fmt::format("--io '{}' is none of auto, uring, asio", raw.io)));
+  config.io = *io;
+  if (!raw.advertise.empty()) {
+    // Without a port of its own it takes the one that the server listens on.
+    auto advertise = net::HostPort::parse(raw.advertise, config.port == 0 ? 9092 : config.port);
+    if (!advertise)
+      return std::unexpected(
+          usage_error(fmt::format("--advertise: {}", advertise.error().message)));
+    config.advertise = std::move(*advertise);
+  }
+  config.auto_create_topics = raw.auto_create_topics;
+  if (raw.default_partitions < 1 || raw.default_partitions > consensus::kPartitionsPerTopicMax) {
+    return std::unexpected(
+        usage_error(fmt::format("--default-partitions {} is not between 1 and {}",
+                                raw.default_partitions, consensus::kPartitionsPerTopicMax)));
+  }
+  config.default_partitions = raw.default_partitions;
+  const auto level = core::parse_log_level(raw.log_level);
+  if (!level)
+    return std::unexpected(usage_error(fmt::format("--log-level: {}", level.error().message)));
+  config.log_level = *level;
+  return config;
+}
+
+/// Boost's sentences end in option names of its own spelling; this says it in ours.
+std::string explain(const po::error& error) {
+  if (const auto* unknown = dynamic_cast<const po::unknown_option*>(&error)) {
+    return fmt::format("unknown flag '{}'", unknown->get_option_name());
+  }
+  return error.what();
+}
+
+}  // namespace
+
+core::Result<std::variant<ServerConfig, PrintAndExit>> parse_server_config(
+    int argc, const char* const* argv) {
+  Raw raw;
+  const po::options_description settings = describe(raw);
+  po::options_description all;
+  all.add(settings);
+  all.add_options()("config", po::value(&raw.config)->value_name("FILE"),
+                    "read settings from a file")("version", "print the version")("help",
+                                                                                 "print this text");
+  try {
+    po::variables_map values;
+    const int style =
+        (po::command_line_style::unix_style | po::command_line_style::allow_long_disguise) &
+        ~po::command_line_style::allow_guessing;
+    const po::positional_options_description none;
+    po::store(po::command_line_parser(argc, argv).options(all).positional(none).style(style).run(),
+              values);
+    if (values.contains("help")) {
+      std::ostringstream text;
+      text << kIntroduction << '\n' << all << kAfterword;
+      return PrintAndExit{text.str()};
+    }
+    if (values.contains("version")) return PrintAndExit{"sentinel-server " SENTINEL_VERSION "\n"};
+    if (values.contains("config")) {
+      const auto path = values["config"].as<std::string>();
+      std::ifstream file(path);
+      if (!file) return std::unexpected(usage_error(fmt::format("--config: cannot read {}", path)));
+      po::store(po::parse_config_file(file, settings), values);
+    }
+    po::notify(values);
+  } catch (const po::error& error) {
+    return std::unexpected(usage_error(explain(error)));
+  }
+  SENTINEL_TRY(config, check(raw));
+  return config;
+}
+
+}  // namespace sentinel::apps

@@ -1,0 +1,155 @@
+/// sentinel-server: flags in, a running broker out.
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstdio>
+#include <random>
+
+#include "apps/server/config.h"
+#include "core/log.h"
+#include "core/runtime.h"
+#include "net/kafka/node.h"
+
+namespace sentinel::apps {
+namespace {
+
+using core::ExitCode;
+using net::kafka::Node;
+using net::kafka::NodeOptions;
+using net::kafka::StartError;
+using net::kafka::StartStep;
+
+ExitCode exit_code_of(const StartError& error) {
+  if (error.step == StartStep::network) {
+    return error.error.code == core::Errc::busy ? ExitCode::port_in_use : ExitCode::failed;
+  }
+  switch (error.error.code) {
+    case core::Errc::busy: return ExitCode::data_locked;
+    case core::Errc::corruption: return ExitCode::data_corrupt;
+    case core::Errc::newer_format: return ExitCode::data_newer_format;
+    case core::Errc::no_space: return ExitCode::disk_full;
+    case core::Errc::io_error: return ExitCode::io_failed;
+    case core::Errc::cancelled:
+    case core::Errc::timed_out:
+    case core::Errc::closed:
+    case core::Errc::not_found:
+    case core::Errc::already_exists:
+    case core::Errc::not_permitted:
+    case core::Errc::refused:
+    case core::Errc::unreachable:
+    case core::Errc::reset:
+    case core::Errc::out_of_memory:
+    case core::Errc::too_large:
+    case core::Errc::invalid_argument:
+    case core::Errc::unsupported: return ExitCode::data_unusable;
+  }
+  return ExitCode::failed;
+}
+
+std::string sentence_of(const StartError& error, const ServerConfig& config) {
+  const std::string& what = error.error.message;
+  switch (exit_code_of(error)) {
+    case ExitCode::port_in_use:
+      return fmt::format(
+          "port {} is in use by another program; stop it, or choose another with --port (0 picks a "
+          "free one)",
+          config.port);
+    case ExitCode::data_corrupt:
+      return fmt::format(
+          "{}; nothing was changed: restore the file from a copy, or start with another --data",
+          what);
+    case ExitCode::disk_full: return fmt::format("{}; free some space and start again", what);
+    case ExitCode::data_unusable:
+      return fmt::format(
+          "{}; make {} a directory that this user can write to, or give another --data", what,
+          config.data_directory);
+    case ExitCode::ok:
+    case ExitCode::failed:
+    case ExitCode::usage:
+    case ExitCode::cannot_connect:
+    case ExitCode::data_locked:
+    case ExitCode::data_newer_format:
+    case ExitCode::io_failed:
+    case ExitCode::no_io_backend: break;
+  }
+  return what;
+}
+
+/// Connections and files both need descriptors; the soft limit is only a default.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+core::Task<core::Result<std::unique_ptr<Node>, StartError>> open_node(
+    core::Shard&, std::vector<core::Shard*> shards, NodeOptions options, core::Log* log) {
+  co_return co_await Node::open(std::move(shards), std::move(options), log);
+}
+
+core::Task<void> close_node(core::Shard&, Node* node) { co_await node->close(); }
+
+void wait_for_stop_signal(const sigset_t& signals) {
+  int signal = 0;
+  while (sigwait(&signals, &signal) != 0) {
+  }
+}
+
+int serve(const ServerConfig& config) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  // Blocked before any thread starts, so that only the wait below sees them.
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  raise_descriptor_limit();
+  fmt::print("Starting Sentinel server on port {} (data: {})\n", config.port,
+             config.data_directory);
+  std::fflush(stdout);
+
+  core::Log log(config.log_level, core::Log::standard_error());
+  std::random_device entropy;
+  const std::uint64_t seed = (std::uint64_t{entropy()} << 32) | entropy();
+  auto runtime =
+      core::Runtime::start({.shards = config.shards, .io = config.io, .seed = seed, .pin = true});
+  if (!runtime) core::fatal(ExitCode::no_io_backend, runtime.error().message);
+  if (!(*runtime)->fallback_reason().empty()) {
+    log.write(core::LogLevel::info, "io_uring is not available ({}); using epoll and threads",
+              (*runtime)->fallback_reason());
+  }
+  std::vector<core::Shard*> shards;
+  for (std::uint32_t i = 0; i < (*runtime)->count(); ++i) shards.push_back(&(*runtime)->shard(i));
+  NodeOptions options{.data_directory = config.data_directory,
+                      .port = config.port,
+                      .advertise = config.advertise,
+                      .auto_create_topics = config.auto_create_topics,
+                      .default_partitions = config.default_partitions};
+  auto node = (*runtime)->run_on(0, &open_node, std::move(shards), std::move(options), &log);
+  if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));
+  fmt::print("Sentinel server listening on port {}\n", (*node)->port());
+  std::fflush(stdout);
+
+  wait_for_stop_signal(signals);
+  log.write(core::LogLevel::info, "stopping");
+  (*runtime)->run_on(0, &close_node, node->get());
+  (*runtime)->stop();
+  node->reset();
+  return static_cast<int>(ExitCode::ok);
+}
+
+}  // namespace
+}  // namespace sentinel::apps
+
+int main(int argc, char** argv) {
+  using namespace sentinel;  // NOLINT(google-build-using-namespace)
+  auto config = apps::parse_server_config(argc, argv);
+  if (!config) core::fatal(core::ExitCode::usage, config.error().message);
+  if (const auto* text = std::get_if<apps::PrintAndExit>(&*config)) {
+    std::fputs(text->text.c_str(), stdout);
+    return 0;
+  }
+  return apps::serve(std::get<apps::ServerConfig>(*config));
+}
