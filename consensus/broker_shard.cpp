@@ -45,6 +45,7 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
     options.store_id = store;
     options.memtable_bytes = layout.memtable_bytes;
+    options.wal = layout.wal;
     if (layout.create) {
       SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));
       SENTINEL_CO_CHECK(co_await core::sync_directory(shard, layout.data_directory));

@@ -29,6 +29,7 @@ struct BrokerLayout {
   core::Uuid cluster_id;
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
+  lsm::WalOptions wal;
   core::Log* log = nullptr;  ///< May be null.
 };
 

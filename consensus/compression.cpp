@@ -30,22 +30,34 @@ std::unexpected<core::Error> too_large() {
   return core::fail(Errc::too_large, "the records inflate to too much");
 }
 
-/// Room that grows as output really comes, up to a bound.
+/// Room that grows as output really comes, to one byte more than is allowed: that byte tells an
+/// output that just fits from one that goes on.
 class Output {
  public:
-  explicit Output(std::size_t bytes_max) : bytes_max_(bytes_max) {}
-  /// The free part, at least one byte long; empty when the bound is reached.
+  explicit Output(std::size_t bytes_max) : bytes_max_(bytes_max) {
+    SENTINEL_ASSERT(bytes_max <= kInflatedBytesMax);
+  }
+  /// The free part, at least one byte long; empty when the bound is passed.
   std::span<std::byte> room() {
-    if (used_ == bytes_.size())
-      bytes_.resize(std::min(bytes_max_, std::max(kStepBytes, bytes_.size() * 2)));
-    return std::span(bytes_).subspan(used_);
+    if (used_ == buffer_.capacity()) grow();
+    return {buffer_.data() + used_, buffer_.capacity() - used_};
   }
   void advance(std::size_t written) { used_ += written; }
-  [[nodiscard]] Bytes finish() const { return Bytes::copy(ByteSpan(bytes_).first(used_)); }
+  [[nodiscard]] core::Result<Bytes> finish() const {
+    if (used_ > bytes_max_) return too_large();
+    return buffer_.slice(0, used_);
+  }
 
  private:
+  void grow() {
+    const std::size_t doubled = std::max(kStepBytes, buffer_.capacity() * 2);
+    core::Buffer larger = core::Buffer::allocate(std::min(bytes_max_ + 1, doubled));
+    if (used_ > 0) std::memcpy(larger.data(), buffer_.data(), used_);
+    buffer_ = std::move(larger);
+  }
+
   const std::size_t bytes_max_;
-  std::vector<std::byte> bytes_;
+  core::Buffer buffer_;
   std::size_t used_ = 0;
 };
 
@@ -88,8 +100,10 @@ core::Result<Bytes> decompress_gzip(ByteSpan packed, std::size_t bytes_max) {
     stream.avail_out = core::narrow<uInt>(room.size());
     const int status = inflate(&stream, Z_NO_FLUSH);
     out.advance(room.size() - stream.avail_out);
-    if (status == Z_STREAM_END) return out.finish();
-    if (status != Z_OK) return malformed(Codec::gzip);
+    if (status == Z_STREAM_END && stream.avail_in == 0) return out.finish();
+    // A gzip file may have several members (RFC 1952, 2.2). Each takes up input, so this ends.
+    const bool goes_on = status == Z_STREAM_END ? inflateReset(&stream) == Z_OK : status == Z_OK;
+    if (!goes_on) return malformed(Codec::gzip);
   }
 }
 
@@ -170,15 +184,15 @@ core::Result<Bytes> decompress_lz4(ByteSpan packed, std::size_t bytes_max) {
     if (LZ4F_isError(hint) != 0) return malformed(Codec::lz4);
     out.advance(written);
     packed = packed.subspan(read);
-    if (hint == 0) return out.finish();
+    if (hint == 0) return packed.empty() ? out.finish() : malformed(Codec::lz4);
     if (written == 0 && read == 0) return malformed(Codec::lz4);  // The frame is cut.
   }
 }
 
 constexpr int kZstdLevel = 3;
-// Frames with a larger window than 8 MiB need not be supported by a decoder (RFC 8878, 3.1.1.1.2),
-// and would need that much memory.
-constexpr int kZstdWindowLog = 23;
+// The most that the library takes unless told otherwise, and what level 22 asks for. A window of
+// that size is reserved, but touched only as far as output is written, which is bounded.
+constexpr int kZstdWindowLog = 27;
 
 Bytes compress_zstd(ByteSpan plain) {
   core::Buffer out = core::Buffer::allocate(ZSTD_compressBound(plain.size()));

@@ -21,6 +21,13 @@ core::Uuid random_uuid(core::Random& random) {
   return core::Uuid::from_random(bytes);
 }
 
+std::string parent_of(const std::string& path) {
+  const std::size_t name_end = path.find_last_not_of('/');
+  const std::size_t slash = name_end == std::string::npos ? 0 : path.rfind('/', name_end);
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
 core::Result<Identity> decode_identity(core::ByteSpan bytes, const std::string& file) {
   core::ByteReader reader(bytes);
   const std::uint64_t magic = reader.u64();
@@ -118,6 +125,8 @@ core::Task<core::Status> DataDirectory::make_identity(std::int32_t node_id,
         fmt::format("{} holds {} but no identity file; restore the file, or give an empty --data",
                     path_, name));
   }
+  // The directory may be new: without its name on disk all that will be acknowledged would be lost.
+  SENTINEL_CO_CHECK(co_await core::sync_directory(shard_, parent_of(path_)));
   identity_ = Identity{.cluster_id = random_uuid(shard_.random()),
                        .node_id = node_id,
                        .disk_id = random_uuid(shard_.random()),

@@ -96,6 +96,7 @@ core::Task<core::Status> Partition::recover() {
     ++entries_since_snapshot_;
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
+  producers_.on_commit(high_watermark_);
   co_return core::Status();
 }
 
@@ -157,6 +158,7 @@ core::Task<void> Partition::until_committed(Offset end_offset) {
 
 void Partition::apply(const CommittedEntry& entry) {
   high_watermark_ = entry.key.end_offset;
+  producers_.on_commit(high_watermark_);
   committed_bytes_ += entry.payload.size();
   committed_.notify_all();
   watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });

@@ -1,6 +1,8 @@
 #include "consensus/producer_state.h"
 
 #include <algorithm>
+#include <functional>
+#include <utility>
 #include <vector>
 
 #include "core/codec.h"
@@ -10,6 +12,8 @@ namespace sentinel::consensus {
 namespace {
 
 constexpr std::uint8_t kSnapshotVersion = 1;
+// Version and count; id, epoch, count and batches of each producer.
+constexpr std::size_t kSnapshotBytesMax = 4 + kProducersMax * (8 + 2 + 1 + kRememberedBatches * 24);
 
 /// Sequences count records and wrap from 2^31 - 1 to 0.
 std::int32_t advance(std::int32_t sequence, std::int32_t count) {
@@ -68,7 +72,8 @@ void ProducerState::on_append(const RecordBatchView& batch, Offset base_offset,
                               std::int64_t now_ms) {
   if (!batch.is_idempotent()) return;
   if (producers_.size() >= kProducersMax && !producers_.contains(batch.producer_id()))
-    forget_idlest();
+    forget_idlest(base_offset);
+  remember_undo(batch.producer_id(), base_offset);
   Producer& producer = producers_[batch.producer_id()];
   if (producer.epoch != batch.producer_epoch()) producer.count = 0;
   producer.epoch = batch.producer_epoch();
@@ -84,11 +89,35 @@ void ProducerState::on_append(const RecordBatchView& batch, Offset base_offset,
                  .timestamp_ms = now_ms};
 }
 
-void ProducerState::truncate_from(Offset end) {
-  for (auto& [id, producer] : producers_) {  // lint: order does not matter
-    while (producer.count > 0 && producer.last().base_offset >= end) --producer.count;
+void ProducerState::remember_undo(std::int64_t id, Offset base_offset) {
+  SENTINEL_DEBUG_ASSERT(undo_.empty() || undo_.back().base_offset < base_offset);
+  if (base_offset < undo_floor_) return;
+  if (undo_.size() == kUndoMax) {
+    // Half at a time, so that the rest is not moved with each batch.
+    on_commit(undo_[kUndoMax / 2].base_offset);
   }
-  std::erase_if(producers_, [](const auto& entry) { return entry.second.count == 0; });
+  Undo& undo = undo_.emplace_back(Undo{.base_offset = base_offset, .id = id, .before = {}});
+  if (const auto found = producers_.find(id); found != producers_.end())
+    undo.before = found->second;
+}
+
+void ProducerState::on_commit(Offset end) {
+  const auto kept = std::ranges::lower_bound(undo_, end, {}, &Undo::base_offset);
+  undo_.erase(undo_.begin(), kept);
+  undo_floor_ = std::max(undo_floor_, end);
+}
+
+bool ProducerState::truncate_from(Offset end) {
+  if (end < undo_floor_) return false;
+  for (; !undo_.empty() && undo_.back().base_offset >= end; undo_.pop_back()) {
+    const Undo& undo = undo_.back();
+    if (undo.before.has_value()) {
+      producers_[undo.id] = *undo.before;
+    } else {
+      producers_.erase(undo.id);
+    }
+  }
+  return true;
 }
 
 void ProducerState::expire(std::int64_t now_ms) {
@@ -97,11 +126,18 @@ void ProducerState::expire(std::int64_t now_ms) {
   });
 }
 
-/// By offset: the same on every replica, whatever its clock.
-void ProducerState::forget_idlest() {
-  const auto idlest = std::ranges::min_element(
-      producers_, {}, [](const auto& entry) { return entry.second.last().base_offset; });
-  producers_.erase(idlest);
+/// By offset: the same on every replica, whatever its clock. `cause` is where the batch is appended
+/// that needs the room; there is no way back behind it.
+void ProducerState::forget_idlest(Offset cause) {
+  std::vector<std::pair<Offset, std::int64_t>> by_use;
+  by_use.reserve(producers_.size());
+  for (const auto& [id, producer] : producers_) {  // lint: order does not matter
+    by_use.emplace_back(producer.last().base_offset, id);
+  }
+  const auto kept = by_use.begin() + static_cast<std::ptrdiff_t>(kProducersForgotten);
+  std::ranges::nth_element(by_use, kept);
+  for (auto idle = by_use.begin(); idle != kept; ++idle) producers_.erase(idle->second);
+  on_commit(cause.next());
 }
 
 core::Bytes ProducerState::encode() const {
@@ -118,21 +154,51 @@ core::Bytes ProducerState::encode() const {
 }
 
 core::Result<ProducerState> ProducerState::decode(core::ByteSpan bytes) {
+  const auto malformed = [] {
+    return core::fail(core::Errc::corruption, "malformed producer snapshot");
+  };
+  if (bytes.empty() || bytes.size() > kSnapshotBytesMax) return malformed();
+  if (static_cast<std::uint8_t>(bytes.front()) > kSnapshotVersion)
+    return core::fail(core::Errc::newer_format, "producer snapshot of a later version");
   SENTINEL_TRY(stored, core::decode_fields<Stored>(bytes));
+  if (stored.version != kSnapshotVersion || stored.producers.size() > kProducersMax)
+    return malformed();
   ProducerState state;
-  const bool sound = stored.version == kSnapshotVersion && stored.producers.size() <= kProducersMax;
-  if (!sound) return core::fail(core::Errc::corruption, "malformed producer snapshot");
+  std::int64_t previous_id = -1;
   for (const StoredProducer& each : stored.producers) {
-    if (each.batches.empty() || each.batches.size() > kRememberedBatches || each.id < 0 ||
-        each.epoch < 0) {
-      return core::fail(core::Errc::corruption, "malformed producer snapshot");
-    }
+    if (each.id <= previous_id || each.batches.size() > kRememberedBatches) return malformed();
+    previous_id = each.id;
     Producer& producer = state.producers_[each.id];
     producer.epoch = each.epoch;
     producer.count = static_cast<std::uint8_t>(each.batches.size());
     std::ranges::copy(each.batches, producer.batches.begin());
+    if (!is_sound(producer)) return malformed();
+    state.undo_floor_ = std::max(state.undo_floor_, producer.last().base_offset.next());
   }
   return state;
+}
+
+bool ProducerState::is_sound(const Producer& producer) {
+  if (producer.epoch < 0 || producer.count == 0 || producer.count > kRememberedBatches)
+    return false;
+  Offset previous(-1);
+  for (std::uint8_t i = 0; i < producer.count; ++i) {
+    const Remembered& batch = producer.batches[i];
+    const bool ascends = batch.base_offset > previous && batch.base_offset.value() < INT64_MAX;
+    if (batch.base_sequence < 0 || batch.last_sequence < 0 || !ascends) return false;
+    previous = batch.base_offset;
+  }
+  return true;
+}
+
+void ProducerState::check_invariants() const {
+  SENTINEL_ASSERT(producers_.size() <= kProducersMax);
+  SENTINEL_ASSERT(undo_.size() <= kUndoMax);
+  SENTINEL_ASSERT(std::ranges::is_sorted(undo_, std::ranges::less(), &Undo::base_offset));
+  SENTINEL_ASSERT(undo_.empty() || undo_.front().base_offset >= undo_floor_);
+  for (const auto& [id, producer] : producers_) {  // lint: order does not matter
+    SENTINEL_ASSERT(id >= 0 && is_sound(producer), "producer {}", id);
+  }
 }
 
 }  // namespace sentinel::consensus

@@ -2,13 +2,16 @@
 /// What a partition remembers of idempotent producers: the last batches of each, so that a batch
 /// sent again is answered with the offset it got the first time and not appended twice.
 ///
-/// Pure state, no I/O. It is updated when a batch is appended, not when it is committed, and is
-/// part of the partition's snapshots. Source: KIP-98 and KIP-360; Kafka's ProducerStateManager for
-/// the rules.
+/// Pure state, no I/O. It is updated when a batch is appended, not when it is committed, so that
+/// the next batch in flight is checked against it; what a truncation of the log takes back it takes
+/// back too. It is part of the partition's snapshots. Source: KIP-98 and KIP-360; Kafka's
+/// ProducerStateManager for the rules.
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <unordered_map>
+#include <vector>
 
 #include "consensus/record_batch.h"
 #include "consensus/types.h"
@@ -21,8 +24,13 @@ namespace sentinel::consensus {
 inline constexpr std::size_t kRememberedBatches = 5;
 /// Kafka's producer.id.expiration.ms.
 inline constexpr std::int64_t kProducerExpirationMs = 86'400'000;
-/// Producers that a partition remembers; beyond it the one idle for longest is forgotten.
+/// Producers that a partition remembers. Beyond it those idle for longest are forgotten, a
+/// sixteenth at a time: a flood of short-lived producers would else search all of them with each
+/// batch.
 inline constexpr std::size_t kProducersMax = 10'000;
+inline constexpr std::size_t kProducersForgotten = kProducersMax / 16;
+/// Appended batches whose effect can be taken back: more than are ever in flight to followers.
+inline constexpr std::size_t kUndoMax = 1'024;
 
 struct ProducerCheck {
   enum class Outcome : std::uint8_t {
@@ -42,16 +50,21 @@ class ProducerState {
   /// Remembers a batch that was appended at `base_offset`, at broker time `now_ms`: the timestamps
   /// in the batch are the client's, and may be years old.
   void on_append(const RecordBatchView& batch, Offset base_offset, std::int64_t now_ms);
-  /// Forgets batches at and behind `end`: the log was truncated there. A producer of which nothing
-  /// is left is forgotten.
-  void truncate_from(Offset end);
+  /// Everything before `end` is committed and will not be truncated.
+  void on_commit(Offset end);
+  /// The log was truncated at `end`: takes back what was appended at and behind it, so that the
+  /// state is that of the shorter log. False when it does not reach back that far; this state is
+  /// then useless, and the caller builds it again from snapshot and log.
+  [[nodiscard]] bool truncate_from(Offset end);
   /// Forgets producers whose last batch was appended longer ago than the expiration.
   void expire(std::int64_t now_ms);
   [[nodiscard]] std::size_t producer_count() const { return producers_.size(); }
 
   [[nodiscard]] core::Bytes encode() const;
-  /// Errc::corruption for anything but what encode() makes.
+  /// Errc::corruption for anything but what encode() makes, newer_format for a later version of it.
   static core::Result<ProducerState> decode(core::ByteSpan bytes);
+
+  void check_invariants() const;
 
  private:
   struct Remembered {
@@ -72,11 +85,21 @@ class ProducerState {
     std::array<Remembered, kRememberedBatches> batches{};  // Oldest first.
     [[nodiscard]] const Remembered& last() const { return batches[count - 1u]; }
   };
+  /// What append at `base_offset` changed: nothing in `before` for a producer that was not known.
+  struct Undo {
+    Offset base_offset;
+    std::int64_t id = 0;
+    std::optional<Producer> before;
+  };
   struct Stored;
   struct StoredProducer;
-  void forget_idlest();
+  void forget_idlest(Offset cause);
+  void remember_undo(std::int64_t id, Offset base_offset);
+  [[nodiscard]] static bool is_sound(const Producer& producer);
 
   std::unordered_map<std::int64_t, Producer> producers_;
+  std::vector<Undo> undo_;  // Ascending by offset.
+  Offset undo_floor_;       // A truncation at or behind it can be followed with undo_.
 };
 
 }  // namespace sentinel::consensus

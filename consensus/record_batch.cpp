@@ -11,7 +11,9 @@ namespace {
 using core::ByteReader;
 using core::ByteSpan;
 
-constexpr std::uint16_t kKnownAttributes = 0x007f;
+// Codec, timestamp type, transactional, control. The next bit, delete horizon, is the cleaner's to
+// set.
+constexpr std::uint16_t kProducerAttributes = 0x003f;
 constexpr std::uint16_t kCodecMask = 7;
 constexpr std::uint16_t kLogAppendTimeBit = 8;
 constexpr std::int16_t kZstdSince = 7;
@@ -28,28 +30,19 @@ std::optional<ByteSpan> nullable(ByteReader& reader) {
   return reader.take(static_cast<std::size_t>(length));
 }
 
-/// Reads one record; `body` holds exactly it. Sets failed() on anything malformed.
-Record read_record(ByteReader& body, const RecordBatchView& batch, std::int32_t& offset_delta) {
-  Record record;
-  body.u8();  // Attributes: none are defined.
-  record.timestamp_ms = batch.base_timestamp() + body.zigzag64();
-  if (batch.is_log_append_time()) record.timestamp_ms = batch.max_timestamp();
-  offset_delta = body.zigzag32();
-  record.offset = Offset(batch.base_offset().value() + offset_delta);
-  record.key = nullable(body);
-  record.value = nullable(body);
-  const std::int32_t header_count = body.zigzag32();
-  if (header_count < 0 || static_cast<std::size_t>(header_count) > body.remaining()) body.fail();
-  for (std::int32_t i = 0; i < header_count && !body.failed(); ++i) {
-    RecordHeader header;
+/// Walks the headers of a record, its last part; `each` gets a RecordHeader. Sets failed() on
+/// anything malformed.
+template <typename Each>
+void read_headers(ByteReader& body, Each each) {
+  const std::int32_t count = body.zigzag32();
+  if (count < 0) body.fail();
+  for (std::int32_t i = 0; i < count && !body.failed(); ++i) {
     const auto key = nullable(body);
     if (!key.has_value()) body.fail();
-    header.key = core::as_text(key.value_or(ByteSpan()));
-    header.value = nullable(body);
-    record.headers.push_back(header);
+    const auto value = nullable(body);
+    if (!body.failed()) each(RecordHeader{.key = core::as_text(*key), .value = value});
   }
   if (body.remaining() != 0) body.fail();
-  return record;
 }
 
 /// Whether the uncompressed records are framed right and numbered from 0 without a gap.
@@ -59,8 +52,12 @@ bool records_are_sound(const RecordBatchView& batch) {
     const std::int32_t length = reader.zigzag32();
     if (length < 0) return false;
     ByteReader body(reader.take(static_cast<std::size_t>(length)));
-    std::int32_t offset_delta = -1;
-    read_record(body, batch, offset_delta);
+    body.u8();
+    body.zigzag64();
+    const std::int32_t offset_delta = body.zigzag32();
+    nullable(body);
+    nullable(body);
+    read_headers(body, [](const RecordHeader&) {});
     if (reader.failed() || body.failed() || offset_delta != i) return false;
   }
   return reader.remaining() == 0;
@@ -77,8 +74,8 @@ Result<void> check_codec(const RecordBatchView& batch, std::int16_t produce_vers
 
 Result<void> check_counts(const RecordBatchView& batch) {
   const std::int32_t count = batch.record_count();
-  const bool sound = batch.base_offset() == Offset(0) && count > 0 &&
-                     count <= kRecordsPerBatchMax && batch.last_offset_delta() == count - 1;
+  const bool sound =
+      count > 0 && count <= kRecordsPerBatchMax && batch.last_offset_delta() == count - 1;
   if (!sound) return std::unexpected(Errc::invalid_record);
   const bool compressed = batch.codec_bits() != 0;
   if (!compressed && static_cast<std::int64_t>(batch.payload().size()) < count * kRecordBytesMin) {
@@ -88,47 +85,16 @@ Result<void> check_counts(const RecordBatchView& batch) {
 }
 
 Result<void> check_attributes(const RecordBatchView& batch) {
-  if (batch.is_control() || (batch.attributes() & ~kKnownAttributes) != 0)
-    return std::unexpected(Errc::invalid_record);
+  const bool known = (batch.attributes() & ~kProducerAttributes) == 0;
+  const bool sequenced =
+      !batch.is_idempotent() || (batch.base_sequence() >= 0 && batch.producer_epoch() >= 0);
+  if (!known || batch.is_control() || !sequenced) return std::unexpected(Errc::invalid_record);
   if (batch.is_transactional()) return std::unexpected(Errc::transactions_unsupported);
   if (batch.is_log_append_time()) return std::unexpected(Errc::invalid_timestamp);
-  if (batch.is_idempotent() && (batch.base_sequence() < 0 || batch.producer_epoch() < 0)) {
-    return std::unexpected(Errc::invalid_record);
-  }
   return {};
 }
 
 }  // namespace
-
-std::string_view to_string(Errc error) {
-  switch (error) {
-    case Errc::not_leader: return "this broker does not lead the partition";
-    case Errc::offset_out_of_range: return "the offset is outside the log";
-    case Errc::corrupt_batch: return "the record batch is damaged: its length or checksum is wrong";
-    case Errc::invalid_record: return "the record batch breaks a rule of the format";
-    case Errc::batch_too_large:
-      return "the record batch is larger than max.message.bytes of the topic";
-    case Errc::unsupported_compression:
-      return "the compression is not known to this version of Produce";
-    case Errc::invalid_timestamp: return "the timestamp type is not the producer's to set";
-    case Errc::transactions_unsupported: return "this release has no transactions";
-    case Errc::out_of_order_sequence:
-      return "the sequence number does not follow the last one of this producer";
-    case Errc::invalid_producer_epoch: return "a newer instance of this producer has taken over";
-    case Errc::unknown_topic_or_partition: return "there is no such topic or partition";
-    case Errc::topic_already_exists: return "the topic exists already";
-    case Errc::invalid_topic:
-      return "a topic name has 1 to 249 characters of a-z A-Z 0-9 . _ - and is not . or ..";
-    case Errc::invalid_partitions: return "the number of partitions is not between 1 and the limit";
-    case Errc::invalid_replication_factor: return "there are not as many brokers";
-    case Errc::storage_error: return "the stored data can't be read; see the broker's log";
-    case Errc::timed_out: return "not done in time";
-    case Errc::cancelled: return "cancelled";
-    case Errc::closed: return "the partition is being closed";
-    case Errc::overloaded: return "the broker is overloaded";
-  }
-  return "unknown error";
-}
 
 Result<RecordBatchView> RecordBatchView::parse(ByteSpan bytes) {
   // The magic stands at the same place in all formats, and an old one is worth a better answer than
@@ -162,6 +128,7 @@ Result<RecordBatchView> validate_for_produce(ByteSpan records, const ProduceChec
     return std::unexpected(RecordBatchView::parse(rest) ? Errc::invalid_record
                                                         : Errc::corrupt_batch);
   }
+  if (batch.base_offset() != Offset(0)) return std::unexpected(Errc::invalid_record);
   if (static_cast<std::int64_t>(records.size()) > checks.batch_bytes_max)
     return std::unexpected(Errc::batch_too_large);
   if (!batch.crc_matches()) return std::unexpected(Errc::corrupt_batch);
@@ -198,7 +165,8 @@ Result<RecordReader> RecordReader::open(const RecordBatchView& batch) {
   if (batch.codec_bits() != 0) {
     if (batch.codec_bits() > static_cast<std::uint16_t>(Codec::zstd))
       return std::unexpected(Errc::unsupported_compression);
-    auto inflated = decompress(static_cast<Codec>(batch.codec_bits()), records);
+    auto inflated = decompress(static_cast<Codec>(batch.codec_bits()), records,
+                               inflated_bytes_max(records.size()));
     if (!inflated) return std::unexpected(Errc::corrupt_batch);
     reader.inflated_ = std::move(*inflated);
     records = reader.inflated_.view();
@@ -208,15 +176,33 @@ Result<RecordReader> RecordReader::open(const RecordBatchView& batch) {
 }
 
 Result<std::optional<Record>> RecordReader::next() {
-  if (read_ >= batch_.record_count()) return std::nullopt;
-  ++read_;
+  if (read_ >= batch_.record_count()) {
+    if (reader_.failed() || reader_.remaining() != 0) return std::unexpected(Errc::corrupt_batch);
+    return std::nullopt;
+  }
   const std::int32_t length = reader_.zigzag32();
   if (length < 0) reader_.fail();
   ByteReader body(reader_.take(static_cast<std::size_t>(std::max(length, 0))));
-  std::int32_t offset_delta = 0;
-  Record record = read_record(body, batch_, offset_delta);
-  if (reader_.failed() || body.failed() || offset_delta < 0)
-    return std::unexpected(Errc::corrupt_batch);
+  Record record = read(body);
+  if (body.failed()) reader_.fail();
+  if (reader_.failed()) return std::unexpected(Errc::corrupt_batch);
+  ++read_;
+  return record;
+}
+
+Record RecordReader::read(ByteReader& body) {
+  Record record;
+  body.u8();  // Attributes: none are defined.
+  record.timestamp_ms = RecordBatchView::wrapping_sum(batch_.base_timestamp(), body.zigzag64());
+  if (batch_.is_log_append_time()) record.timestamp_ms = batch_.max_timestamp();
+  // The cleaner leaves gaps, so deltas ascend but do not count.
+  const std::int32_t delta = body.zigzag32();
+  if (delta <= last_delta_ || delta > batch_.last_offset_delta()) body.fail();
+  last_delta_ = delta;
+  record.offset = Offset(RecordBatchView::wrapping_sum(batch_.base_offset().value(), delta));
+  record.key = nullable(body);
+  record.value = nullable(body);
+  read_headers(body, [&](const RecordHeader& header) { record.headers.push_back(header); });
   return record;
 }
 
@@ -235,28 +221,44 @@ Result<std::optional<FoundRecord>> find_timestamp(ByteSpan bytes, std::int64_t t
   }
 }
 
+namespace {
+
+std::size_t nullable_size(std::optional<ByteSpan> bytes) {
+  if (!bytes.has_value()) return 1;
+  return core::varint_size(core::zigzag(std::ssize(*bytes))) + bytes->size();
+}
+
+void put_nullable(core::ByteWriter& out, std::optional<ByteSpan> bytes) {
+  out.zigzag64(bytes.has_value() ? std::ssize(*bytes) : -1);
+  if (bytes.has_value()) out.bytes(*bytes);
+}
+
+}  // namespace
+
 void RecordBatchBuilder::add(std::int64_t timestamp_ms, std::optional<ByteSpan> key,
                              std::optional<ByteSpan> value,
                              const std::vector<RecordHeader>& headers) {
   if (count_ == 0) base_timestamp_ = max_timestamp_ = timestamp_ms;
   max_timestamp_ = std::max(max_timestamp_, timestamp_ms);
-  core::ByteWriter body;
-  const auto put_nullable = [&body](std::optional<ByteSpan> bytes) {
-    body.zigzag64(bytes.has_value() ? static_cast<std::int64_t>(bytes->size()) : -1);
-    if (bytes.has_value()) body.bytes(*bytes);
-  };
-  body.u8(0);
-  body.zigzag64(timestamp_ms - base_timestamp_);
-  body.zigzag64(count_);
-  put_nullable(key);
-  put_nullable(value);
-  body.zigzag64(static_cast<std::int64_t>(headers.size()));
+  const std::uint64_t timestamp_delta = core::zigzag(static_cast<std::int64_t>(
+      static_cast<std::uint64_t>(timestamp_ms) - static_cast<std::uint64_t>(base_timestamp_)));
+  // The length stands first, so it is counted before anything is written.
+  std::size_t length = 1 + core::varint_size(timestamp_delta) +
+                       core::varint_size(core::zigzag(count_)) + nullable_size(key) +
+                       nullable_size(value) + core::varint_size(core::zigzag(std::ssize(headers)));
+  for (const RecordHeader& header : headers)
+    length += nullable_size(core::as_bytes(header.key)) + nullable_size(header.value);
+  records_.zigzag64(static_cast<std::int64_t>(length));
+  records_.u8(0);
+  records_.varint(timestamp_delta);
+  records_.zigzag64(count_);
+  put_nullable(records_, key);
+  put_nullable(records_, value);
+  records_.zigzag64(std::ssize(headers));
   for (const RecordHeader& header : headers) {
-    put_nullable(core::as_bytes(header.key));
-    put_nullable(header.value);
+    put_nullable(records_, core::as_bytes(header.key));
+    put_nullable(records_, header.value);
   }
-  records_.zigzag64(static_cast<std::int64_t>(body.size()));
-  records_.bytes(body.view());
   ++count_;
 }
 
@@ -270,7 +272,7 @@ core::Bytes RecordBatchBuilder::finish() {
   core::store_be(batch + batch_layout::base_offset, std::int64_t{0});
   core::store_be(batch + batch_layout::batch_length,
                  core::narrow<std::int32_t>(buffer.capacity() - kBatchLengthOverhead));
-  core::store_be(batch + batch_layout::leader_epoch, std::int32_t{-1});
+  core::store_be(batch + batch_layout::leader_epoch, std::int32_t{0});
   core::store_be(batch + batch_layout::magic, kMagic);
   core::store_be(batch + batch_layout::attributes,
                  static_cast<std::uint16_t>(static_cast<std::uint16_t>(codec_) & kCodecMask));

@@ -42,7 +42,8 @@ inline constexpr std::size_t kBatchHeaderBytes = batch_layout::records;
 /// Bytes that the length field does not count.
 inline constexpr std::size_t kBatchLengthOverhead = 12;
 inline constexpr std::int8_t kMagic = 2;
-/// More records than any client puts into 1 MiB; bounds the work that one batch can cause.
+/// Clients stop at 10,000 (librdkafka) or at 1 MiB before compression (Java); this bounds the work
+/// that one small compressed batch can cause.
 inline constexpr std::int32_t kRecordsPerBatchMax = 100'000;
 inline constexpr std::int64_t kNoProducer = -1;
 
@@ -57,7 +58,7 @@ class RecordBatchView {
     return Offset(field<std::int64_t>(batch_layout::base_offset));
   }
   [[nodiscard]] Offset end_offset() const {
-    return Offset(base_offset().value() + last_offset_delta() + 1);
+    return Offset(wrapping_sum(wrapping_sum(base_offset().value(), last_offset_delta()), 1));
   }
   [[nodiscard]] std::int32_t leader_epoch() const {
     return field<std::int32_t>(batch_layout::leader_epoch);
@@ -104,6 +105,11 @@ class RecordBatchView {
 
  private:
   explicit RecordBatchView(core::ByteSpan bytes) : bytes_(bytes) {}
+  /// Both may come from anywhere, so the sum may overflow; it then means nothing, and does no harm.
+  static std::int64_t wrapping_sum(std::int64_t a, std::int64_t b) {
+    return static_cast<std::int64_t>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  }
+  friend class RecordReader;
   template <typename T>
   [[nodiscard]] T field(std::size_t offset) const {
     return core::load_be<T>(bytes_.data() + offset);
@@ -118,7 +124,14 @@ struct ProduceChecks {
 
 /// Everything that Kafka checks before it appends what a client sent for one partition; `records`
 /// must be exactly one batch. Records of uncompressed batches are walked, compressed ones are taken
-/// as they are.
+/// as they are: who reads them checks them.
+///
+/// Errors, the first that applies, in Kafka's order: invalid_record (none, old magic, a second
+/// batch, base offset), corrupt_batch (length), batch_too_large, corrupt_batch (checksum),
+/// invalid_record (counts), unsupported_compression, invalid_record (control bit, unknown
+/// attributes, a producer without sequence), transactions_unsupported, invalid_timestamp,
+/// invalid_record (the records). The one exception: Kafka refuses zstd below Produce 7 before it
+/// looks at the checksum, here a flipped bit is damage, which the client retries.
 Result<RecordBatchView> validate_for_produce(core::ByteSpan records, const ProduceChecks& checks);
 
 void stamp_base_offset(std::byte* batch, Offset offset);
@@ -140,27 +153,34 @@ struct Record {
   std::vector<RecordHeader> headers;
 };
 
-/// Walks the records of a batch, decompressing first when a codec is set.
+/// Walks the records of a batch, decompressing first when a codec is set. The records' views are
+/// valid while the reader and the bytes of the batch are.
 class RecordReader {
  public:
-  /// Errc::corrupt_batch when decompression fails, or would give more than kInflatedBytesMax.
+  /// Errc::corrupt_batch when decompression fails, or would give more than inflated_bytes_max().
   static Result<RecordReader> open(const RecordBatchView& batch);
-  /// The next record, nothing behind the last one; Errc::corrupt_batch for a malformed one.
+  /// The next record, nothing behind the last one. Errc::corrupt_batch for a malformed record, for
+  /// offsets that do not ascend inside the batch, and for bytes behind the last record; it stays.
   Result<std::optional<Record>> next();
 
  private:
   explicit RecordReader(const RecordBatchView& batch) : batch_(batch), reader_({}) {}
+  /// Reads what is left of `body` as one record.
+  Record read(core::ByteReader& body);
+
   RecordBatchView batch_;
   core::Bytes inflated_;
   core::ByteReader reader_;
   std::int32_t read_ = 0;
+  std::int32_t last_delta_ = -1;
 };
 
 struct FoundRecord {
   Offset offset;
   std::int64_t timestamp_ms = -1;
 };
-/// The first record of the batch with a timestamp at or after `timestamp_ms`.
+/// The first record of the batch with a timestamp at or after `timestamp_ms`. Asked for the batch's
+/// max_timestamp() it finds the first record that has it.
 Result<std::optional<FoundRecord>> find_timestamp(core::ByteSpan batch, std::int64_t timestamp_ms);
 
 struct ProducerIdentity {

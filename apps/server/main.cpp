@@ -126,7 +126,8 @@ int serve(const ServerConfig& config) {
                       .port = config.port,
                       .advertise = config.advertise,
                       .auto_create_topics = config.auto_create_topics,
-                      .default_partitions = config.default_partitions};
+                      .default_partitions = config.default_partitions,
+                      .wal = {}};
   auto node = (*runtime)->run_on(0, &open_node, std::move(shards), std::move(options), &log);
   if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));
   fmt::print("Sentinel server listening on port {}\n", (*node)->port());

@@ -56,6 +56,7 @@ core::Task<core::Status> Node::open_data() {
                                     .cluster_id = identity.cluster_id,
                                     .create = !identity.ready,
                                     .memtable_bytes = options_.memtable_bytes,
+                                    .wal = options_.wal,
                                     .log = log_};
   co_return core::Status();
 }

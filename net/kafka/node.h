@@ -22,6 +22,7 @@ struct NodeOptions {
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
   std::size_t memtable_bytes = std::size_t{32} << 20;
+  lsm::WalOptions wal;  ///< Sizes only; smaller in tests.
 };
 
 /// Which part of the start failed; the program's exit code depends on it.
