@@ -44,7 +44,8 @@ class Random {
   }
   /// Uniform in [least, most].
   std::uint64_t between(std::uint64_t least, std::uint64_t most) {
-    return least + below(most - least + 1);
+    const std::uint64_t width = most - least;
+    return width == UINT64_MAX ? next() : least + below(width + 1);
   }
   /// Uniform in [0, 1).
   double unit() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }

@@ -1,6 +1,7 @@
 #include "lsm/block.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace sentinel::lsm {
 
@@ -8,7 +9,15 @@ namespace {
 constexpr std::uint32_t kEntriesPerRestart = 16;
 }  // namespace
 
+bool is_after(core::ByteSpan key, EntryTag tag, core::ByteSpan previous_key,
+              EntryTag previous_tag) {
+  const int order = compare_keys(key, previous_key);
+  return order > 0 || (order == 0 && tag.sequence < previous_tag.sequence);
+}
+
 void BlockBuilder::add(core::ByteSpan key, EntryTag tag, core::ByteSpan value) {
+  SENTINEL_ASSERT(empty() || is_after(key, tag, last_key_.view(), last_tag_),
+                  "entries out of order");
   std::size_t shared = 0;
   if (entries_ % kEntriesPerRestart == 0) {
     restarts_.push_back(static_cast<std::uint32_t>(out_.size()));
@@ -25,6 +34,7 @@ void BlockBuilder::add(core::ByteSpan key, EntryTag tag, core::ByteSpan value) {
   out_.bytes(value);
   last_key_.clear();
   last_key_.bytes(key);
+  last_tag_ = tag;
   ++entries_;
 }
 
@@ -54,6 +64,10 @@ BlockCursor::BlockCursor(core::Bytes block) : block_(std::move(block)) {
     return;
   }
   entries_end_ = block_.size() - trailer;
+  if (entries_end_ == 0 || restart_offset(0) != 0) {
+    restart_count_ = 0;
+    corrupt_ = true;
+  }
 }
 
 std::uint32_t BlockCursor::restart_offset(std::uint32_t index) const {
@@ -66,9 +80,10 @@ bool BlockCursor::fail() {
   return false;
 }
 
-/// Reads the entry at next_offset_; false at the end, or when it is malformed.
+/// Reads the entry at next_offset_, which follows the current one if that is valid; false at the
+/// end, or when it is malformed.
 bool BlockCursor::read_entry() {
-  valid_ = false;
+  const bool follows = std::exchange(valid_, false);
   value_ = {};
   if (next_offset_ >= entries_end_) return false;
   core::ByteReader reader(block_.view().subspan(next_offset_, entries_end_ - next_offset_));
@@ -80,6 +95,9 @@ bool BlockCursor::read_entry() {
   const std::uint64_t tag = reader.u64();
   value_ = reader.take(value_length);
   if (reader.failed() || !EntryTag::valid(tag)) return fail();
+  // What is shared is equal, so the rest decides the order.
+  if (follows && !is_after(suffix, EntryTag::unpack(tag), key_.view().subspan(shared), tag_))
+    return fail();
   key_.shrink(shared);
   key_.bytes(suffix);
   tag_ = EntryTag::unpack(tag);
@@ -89,8 +107,14 @@ bool BlockCursor::read_entry() {
 }
 
 void BlockCursor::seek_to_restart(std::uint32_t index) {
+  valid_ = false;
+  if (corrupt_) return;
   next_offset_ = restart_offset(index);
   key_.clear();
+  if (next_offset_ >= entries_end_) {
+    fail();
+    return;
+  }
   read_entry();
 }
 

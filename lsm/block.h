@@ -17,13 +17,18 @@
 
 namespace sentinel::lsm {
 
+/// Whether entry (key, tag) stands behind (previous_key, previous_tag) in the order of entries.
+[[nodiscard]] bool is_after(core::ByteSpan key, EntryTag tag, core::ByteSpan previous_key,
+                            EntryTag previous_tag);
+
 class BlockBuilder {
  public:
-  /// Entries come in order.
+  /// Entries come in order, by key and of one key the newest first; anything else asserts.
   void add(core::ByteSpan key, EntryTag tag, core::ByteSpan value);
   [[nodiscard]] bool empty() const { return entries_ == 0; }
   [[nodiscard]] std::size_t size_bytes() const { return out_.size() + 4 * (restarts_.size() + 1); }
   [[nodiscard]] core::ByteSpan last_key() const { return last_key_.view(); }
+  [[nodiscard]] EntryTag last_tag() const { return last_tag_; }
   /// The finished block, valid until clear().
   core::ByteSpan finish();
   void clear();
@@ -31,6 +36,7 @@ class BlockBuilder {
  private:
   core::ByteWriter out_;
   core::ByteWriter last_key_;
+  EntryTag last_tag_;
   std::vector<std::uint32_t> restarts_;
   std::uint32_t entries_ = 0;
 };
@@ -50,6 +56,7 @@ class BlockCursor {
 
   [[nodiscard]] bool valid() const { return valid_; }
   [[nodiscard]] bool corrupt() const { return corrupt_; }
+  /// Key and tag stay those of the last entry when next() has reached the end.
   [[nodiscard]] core::ByteSpan key() const { return key_.view(); }
   [[nodiscard]] EntryTag tag() const { return tag_; }
   [[nodiscard]] core::ByteSpan value() const { return value_; }

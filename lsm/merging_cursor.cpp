@@ -33,6 +33,12 @@ MergingCursor::MergingCursor(std::vector<std::shared_ptr<const Memtable>> memtab
 }
 
 core::Task<core::Status> MergingCursor::seek(const SeekTarget& target) {
+  SENTINEL_CO_CHECK(co_await position(target));
+  co_return co_await settle(nullptr);
+}
+
+core::Task<core::Status> MergingCursor::position(const SeekTarget& target) {
+  current_ = nullptr;
   passed_any_ = false;
   for (Child& child : children_) {
     if (auto* memtable = std::get_if<Memtable::Cursor>(&child)) {
@@ -41,7 +47,7 @@ core::Task<core::Status> MergingCursor::seek(const SeekTarget& target) {
       SENTINEL_CO_CHECK(co_await std::get<SSTableCursor>(child).seek(target));
     }
   }
-  co_return co_await settle();
+  co_return core::Status();
 }
 
 core::Task<core::Status> MergingCursor::next() {
@@ -49,15 +55,17 @@ core::Task<core::Status> MergingCursor::next() {
   passed_.clear();
   passed_.bytes(key());
   passed_any_ = true;
-  co_return co_await settle();
+  co_return co_await settle(nullptr);
 }
 
-/// From wherever the children stand, moves to the next entry that may be shown.
-core::Task<core::Status> MergingCursor::settle() {
+/// From wherever the children stand, moves to the next entry that may be shown. With `only_key` it
+/// stops where that key ends.
+core::Task<core::Status> MergingCursor::settle(const core::ByteSpan* only_key) {
   current_ = nullptr;
   for (;;) {
     Child* child = smallest();
     if (child == nullptr || beyond_end(key_of(*child))) co_return core::Status();
+    if (only_key != nullptr && !core::equal(key_of(*child), *only_key)) co_return core::Status();
     const EntryTag tag = tag_of(*child);
     const bool shadowed = passed_any_ && core::equal(key_of(*child), passed_.view());
     if (tag.sequence <= snapshot_ && !shadowed) {
@@ -101,8 +109,10 @@ core::Task<core::Status> MergingCursor::seek_to_last_before(const SeekTarget& ta
   SENTINEL_CO_TRY(last, co_await last_key_before(target));
   while (last.has_value()) {
     const KeyTarget at(*last);
-    SENTINEL_CO_CHECK(co_await seek(at));
-    if (valid() && core::equal(key(), *last)) co_return core::Status();
+    const core::ByteSpan only_key = *last;
+    SENTINEL_CO_CHECK(co_await position(at));
+    SENTINEL_CO_CHECK(co_await settle(&only_key));
+    if (valid()) co_return core::Status();
     // Deleted, or newer than the snapshot: the one before it, then.
     SENTINEL_CO_TRY(before, co_await last_key_before(at));
     last = std::move(before);

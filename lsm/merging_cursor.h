@@ -37,7 +37,8 @@ class MergingCursor {
  private:
   using Child = std::variant<Memtable::Cursor, SSTableCursor>;
 
-  core::Task<core::Status> settle();
+  core::Task<core::Status> position(const SeekTarget& target);
+  core::Task<core::Status> settle(const core::ByteSpan* only_key);
   core::Task<core::Result<std::optional<core::Bytes>>> last_key_before(const SeekTarget& target);
   core::Task<core::Status> advance(Child& child);
   [[nodiscard]] Child* smallest();

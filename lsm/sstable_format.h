@@ -3,7 +3,7 @@
 ///
 ///   file       = data block* | index block | properties | footer
 ///   each part but the footer is stored as   content | crc (4)
-///   index      = a block (lsm/block.h): last key of each data block -> its handle
+///   index      = a block (lsm/block.h): key and tag of each data block's last entry -> its handle
 ///   properties = the table's TableInfo
 ///   footer     = magic (8) | format version (4) | store id (8) | file number (8) | index handle
 ///   (12) | properties handle (12) | crc (4)

@@ -57,11 +57,6 @@ core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, Tab
   core::ByteReader reader(footer);
   const std::uint64_t magic = reader.u64();
   const std::uint32_t version = reader.u32();
-  if (magic == kTableMagic && version > kFormatVersion) {
-    co_return core::fail(core::Errc::newer_format,
-                         fmt::format("{} has format {}, this release reads up to {}", file_.path(),
-                                     version, kFormatVersion));
-  }
   const std::uint64_t found_store = reader.u64();
   const std::uint64_t found_number = reader.u64();
   core::FieldReader fields(reader);
@@ -69,6 +64,13 @@ core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, Tab
   fields(properties);
   const core::ByteSpan covered = footer.first(kTableFooterBytes - kTableCrcBytes);
   if (magic != kTableMagic || core::crc32c(covered) != reader.u32()) co_return malformed(offset);
+  // Only behind the checksum: a flipped version is damage. So the footer keeps its layout in all
+  // formats.
+  if (version > kFormatVersion) {
+    co_return core::fail(core::Errc::newer_format,
+                         fmt::format("{} has format {}, this release reads up to {}", file_.path(),
+                                     version, kFormatVersion));
+  }
   if (found_store != store_id || found_number != info_.number.value()) {
     co_return core::fail(
         core::Errc::corruption,
@@ -106,48 +108,69 @@ core::Task<void> SSTableReader::close() { co_await file_.close(); }
 SSTableCursor::SSTableCursor(std::shared_ptr<const SSTableReader> table)
     : table_(std::move(table)), index_(table_->index()) {}
 
-core::Task<core::Status> SSTableCursor::load_block() {
+void SSTableCursor::leave() {
   block_ = BlockCursor();
-  if (index_.corrupt()) co_return table_->malformed(table_->info().size_bytes);
-  if (!index_.valid()) co_return core::Status();
+  block_offset_ = kNoBlock;
+}
+
+/// Makes block_ the one that the index cursor stands at; one that is loaded already is not read
+/// again.
+core::Task<core::Status> SSTableCursor::load_block() {
+  if (!index_.valid()) {
+    leave();
+    if (index_.corrupt()) co_return table_->malformed(table_->info().size_bytes);
+    co_return core::Status();
+  }
   auto handle = core::decode_fields<TableHandle>(index_.value());
+  if (handle && handle->offset == block_offset_) co_return core::Status();
+  leave();
   if (!handle) co_return table_->malformed(table_->info().size_bytes);
   auto content = co_await table_->read_block(*handle);
   if (!content) co_return std::unexpected(std::move(content).error());
   block_ = BlockCursor(std::move(*content));
   block_offset_ = handle->offset;
-  co_return check();
+  co_return core::Status();
 }
 
-core::Status SSTableCursor::check() const {
-  if (block_.corrupt()) return table_->malformed(block_offset_);
-  return {};
+/// A block whose checksum holds may still not fit the index; then it was written wrongly.
+core::Status SSTableCursor::check(bool as_expected) {
+  if (as_expected && !block_.corrupt()) return {};
+  const std::uint64_t offset = block_offset_;
+  leave();
+  return table_->malformed(offset);
 }
 
 core::Task<core::Status> SSTableCursor::seek(const SeekTarget& target) {
-  block_ = BlockCursor();
-  if (target.is_before(core::as_bytes(table_->info().largest_key))) co_return core::Status();
+  if (target.is_before(core::as_bytes(table_->info().largest_key))) {
+    leave();
+    co_return core::Status();
+  }
   index_.seek(target);
   SENTINEL_CO_CHECK(co_await load_block());
-  if (index_.valid()) block_.seek(target);
-  co_return check();
+  // The table reaches the target, so its index has to.
+  if (!index_.valid()) co_return table_->malformed(table_->info().size_bytes);
+  block_.seek(target);
+  co_return check(block_.valid());
 }
 
 core::Task<core::Status> SSTableCursor::seek_to_last_before(const SeekTarget& target) {
-  block_ = BlockCursor();
-  if (!target.is_before(core::as_bytes(table_->info().smallest_key))) co_return core::Status();
+  if (!target.is_before(core::as_bytes(table_->info().smallest_key))) {
+    leave();
+    co_return core::Status();
+  }
   // The first block that reaches the target may begin before it.
   index_.seek(target);
   if (index_.valid()) {
     SENTINEL_CO_CHECK(co_await load_block());
     block_.seek_to_last_before(target);
-    SENTINEL_CO_CHECK(check());
+    SENTINEL_CO_CHECK(check(true));
     if (block_.valid()) co_return core::Status();
   }
   index_.seek_to_last_before(target);
   SENTINEL_CO_CHECK(co_await load_block());
-  if (index_.valid()) block_.seek_to_last();
-  co_return check();
+  if (!index_.valid()) co_return table_->malformed(table_->info().size_bytes);
+  block_.seek_to_last();
+  co_return check(block_.valid() && target.is_before(block_.key()));
 }
 
 bool SSTableCursor::try_next() {
@@ -156,11 +179,14 @@ bool SSTableCursor::try_next() {
 }
 
 core::Task<core::Status> SSTableCursor::next_block() {
-  SENTINEL_CO_CHECK(check());
+  SENTINEL_CO_CHECK(check(true));
+  const core::Bytes last_key = core::Bytes::copy(block_.key());
+  const EntryTag last_tag = block_.tag();
   index_.next();
   SENTINEL_CO_CHECK(co_await load_block());
-  if (index_.valid()) block_.seek_to_first();
-  co_return check();
+  if (!index_.valid()) co_return core::Status();
+  block_.seek_to_first();
+  co_return check(block_.valid() && is_after(block_.key(), block_.tag(), last_key, last_tag));
 }
 
 }  // namespace sentinel::lsm

@@ -66,13 +66,16 @@ class SSTableCursor {
   [[nodiscard]] core::Bytes value_bytes() const { return block_.value_bytes(); }
 
  private:
+  static constexpr std::uint64_t kNoBlock = UINT64_MAX;
+
+  void leave();
   core::Task<core::Status> load_block();
-  [[nodiscard]] core::Status check() const;
+  [[nodiscard]] core::Status check(bool as_expected);
 
   std::shared_ptr<const SSTableReader> table_;
   BlockCursor index_;
   BlockCursor block_;
-  std::uint64_t block_offset_ = 0;
+  std::uint64_t block_offset_ = kNoBlock;  // Of the block that block_ walks over.
 };
 
 }  // namespace sentinel::lsm

@@ -10,8 +10,10 @@ namespace sentinel::lsm {
 
 namespace {
 constexpr std::size_t kWriteBytes = std::size_t{1} << 20;
-// About 100 us of building between two chances for others.
-constexpr std::uint32_t kBlocksPerYield = 8;
+// About 100 us of building between two chances for others: bytes copied, and as many for each entry
+// as it costs.
+constexpr std::size_t kWorkPerYield = std::size_t{256} << 10;
+constexpr std::size_t kWorkPerEntry = 256;
 }  // namespace
 
 SSTableWriter::SSTableWriter(core::Shard& shard, std::string directory, FileNumber number,
@@ -44,11 +46,22 @@ core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
   info_.smallest_sequence = std::min(info_.smallest_sequence, tag.sequence);
   info_.largest_sequence = std::max(info_.largest_sequence, tag.sequence);
   ++info_.entry_count;
+  if (block_.empty() && info_.entry_count > 1) {
+    SENTINEL_ASSERT(is_after(key, tag, index_.last_key(), index_.last_tag()),
+                    "entries out of order");
+  }
   block_.add(key, tag, value);
-  if (block_.size_bytes() < kTableBlockBytes) co_return core::Status();
-  close_block();
-  if (out_.size() >= kWriteBytes) co_return co_await write_out();
-  if (++blocks_since_yield_ % kBlocksPerYield == 0) co_await core::yield(shard_);
+  if (block_.size_bytes() >= kTableBlockBytes) {
+    close_block();
+    if (out_.size() >= kWriteBytes) {
+      SENTINEL_CO_CHECK(co_await write_out());
+    }
+  }
+  work_since_yield_ += value.size() + kWorkPerEntry;
+  if (work_since_yield_ >= kWorkPerYield) {
+    work_since_yield_ = 0;
+    co_await core::yield(shard_);
+  }
   co_return core::Status();
 }
 
@@ -57,8 +70,7 @@ void SSTableWriter::close_block() {
   const TableHandle handle = append_part(block_.finish());
   core::ByteWriter encoded;
   core::encode_fields(encoded, handle);
-  index_.add(block_.last_key(), {.sequence = kFirstSequence, .kind = EntryKind::value},
-             encoded.view());
+  index_.add(block_.last_key(), block_.last_tag(), encoded.view());
   block_.clear();
 }
 

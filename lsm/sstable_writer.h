@@ -45,7 +45,7 @@ class SSTableWriter {
   BlockBuilder index_;
   core::ByteWriter out_;             // Finished parts on their way to the file.
   std::uint64_t written_bytes_ = 0;  // Before what is in out_.
-  std::uint32_t blocks_since_yield_ = 0;
+  std::size_t work_since_yield_ = 0;
 };
 
 }  // namespace sentinel::lsm
