@@ -95,7 +95,6 @@ Task<void> write_into(Shard& shard, Handle handle, std::uint64_t offset, std::st
   *result = co_await write_text(shard, handle, offset, std::move(text));
 }
 
-
 Task<void> reads_and_writes(Shard& shard, Transcript& log, Handle file) {
   log.note("write 10 bytes", co_await write_text(shard, file, 0, "0123456789"));
   std::string first = "first";
@@ -214,7 +213,6 @@ Task<void> file_script(Shard& shard, Transcript& log) {
   co_await on_path(shard, OpCode::unlink_file, path);
   co_await on_path(shard, OpCode::unlink_file, directory + "/direct");
 }
-
 
 Task<void> create_with(Shard& shard, std::string path, std::string text) {
   const std::int64_t file = co_await open_file(shard, path, open_flags::write | open_flags::create);

@@ -35,7 +35,6 @@ Task<void> receive_into(Shard& shard, Handle socket, std::string* text, CancelTo
   *result = co_await receive_text(shard, socket, 100, text, {}, token);
 }
 
-
 Task<void> connects(Shard& shard, Transcript& log, SocketPair* pair) {
   const std::int64_t listened = co_await listen_at(shard, Address::loopback(0));
   log.note_handle("listen on port 0", listened);
@@ -150,7 +149,6 @@ Task<void> socket_script(Shard& shard, Transcript& log) {
   log.note("resolve a number", std::string_view(number));
 }
 
-
 Task<void> deadlines(Shard& shard, Transcript& log) {
   const std::int64_t listened = co_await listen_at(shard, Address::loopback(0));
   const auto listener = static_cast<Handle>(listened);
@@ -246,7 +244,6 @@ Task<void> cancel_script(Shard& shard, Transcript& log) {
   co_await directions(shard, log);
   co_await close_while_receiving(shard, log);
 }
-
 
 std::uint64_t sum_of(std::string_view text, std::uint64_t sum) {
   for (const char each : text) sum = (sum ^ static_cast<unsigned char>(each)) * 0x100000001b3U;

@@ -21,7 +21,6 @@ namespace {
 
 std::string_view yes(bool value) { return value ? "yes" : "no"; }
 
-
 Task<void> append_at(Shard& shard, Deadline deadline, int number, std::vector<int>* order) {
   co_await core::sleep_until(shard, deadline);
   order->push_back(number);
@@ -60,7 +59,6 @@ Task<void> timer_script(Shard& shard, Transcript& log) {
   log.note("wall time does not stand at zero",
            yes(shard.ring().wall_now().time_since_epoch().count() > 0));
 }
-
 
 /// Two rings with a shard each, driven together.
 struct Duo {

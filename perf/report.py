@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""Runs sentinel-server, sentinel-load and sentinel-probe in turns and reports medians and ratios.
+
+    report.py --bin DIR --out DIR [--data DIR] [--rounds N] [--quick] [--benchmarks]
+
+Machines are noisy and their disks have moods, so the probe and the load alternate and every ratio is formed within one
+round. The report is printed and written to OUT/report.json, the latency curves to OUT/*.svg.
+"""
+
+import argparse
+import json
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import time
+
+START_DEADLINE = 30
+
+
+class Server:
+    """One server on an empty directory; `start_ms` is the time from exec to the first answer to ApiVersions."""
+
+    def __init__(self, binary, data):
+        shutil.rmtree(data, ignore_errors=True)
+        # The port has to be known before the server prints it, so that printing is not in the measured path.
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        began = time.monotonic()
+        self.process = subprocess.Popen([binary, "--port", str(self.port), "--data", str(data)],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.start_ms = 1000 * (self._first_answer(began) - began)
+
+    def _first_answer(self, began):
+        # ApiVersions version 0, correlation id 1, no client id.
+        request = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+        while time.monotonic() < began + START_DEADLINE:
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                    connection.sendall(request)
+                    if len(connection.recv(4)) == 4:
+                        return time.monotonic()
+            except ConnectionRefusedError:
+                if self.process.poll() is not None:
+                    sys.exit(f"sentinel-server ended with {self.process.returncode} instead of listening")
+                time.sleep(0.0002)
+        sys.exit("sentinel-server does not answer")
+
+    @property
+    def broker(self):
+        return f"127.0.0.1:{self.port}"
+
+    def status(self, name):
+        """The sum of a counter over all threads of the server; memory is the same in each."""
+        total = 0
+        for status in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/status"):
+            total += int(re.search(rf"^{name}:\s+(\d+)", status.read_text(), re.MULTILINE)[1])
+        return total
+
+    def resident_mib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+class Report:
+    def __init__(self, options):
+        self.options = options
+        self.bin = options.bin
+        self.data = options.data or options.out / "data"
+        self.seconds = 2 if options.quick else 5
+        self.figures = {}
+
+    def probe(self):
+        writes = 500 if self.options.quick else 2000
+        return json.loads(self.run("sentinel-probe", str(self.data), str(writes)))
+
+    def run(self, name, *arguments):
+        done = subprocess.run([self.bin / name, *arguments], capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"{name} failed with {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def load(self, server, name, *flags):
+        result = self.options.out / f"{name}.json"
+        self.run("sentinel-load", "--broker", server.broker, "--topic", name, "--seconds", str(self.seconds), "--warmup",
+                 "0.5", "--json", str(result), "--svg", str(self.options.out / f"{name}.svg"), *flags)
+        return json.loads(result.read_text())
+
+    def measure(self):
+        self.options.out.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(parents=True, exist_ok=True)
+        self.measure_start()
+        server = Server(self.bin / "sentinel-server", self.data / "server")
+        try:
+            self.measure_idle(server)
+            rounds = [self.round(server) for _ in range(self.options.rounds)]
+        finally:
+            server.stop()
+            shutil.rmtree(self.data, ignore_errors=True)
+        self.figures["rounds"] = rounds
+        self.figures["medians"] = {key: statistics.median(each[key] for each in rounds) for key in rounds[0]
+                                   if isinstance(rounds[0][key], (int, float))}
+
+    def measure_start(self):
+        times = []
+        for _ in range(self.options.rounds):
+            server = Server(self.bin / "sentinel-server", self.data / "start")
+            times.append(server.start_ms)
+            server.stop()
+        self.figures["start_ms"] = statistics.median(times)
+
+    def measure_idle(self, server):
+        if not self.options.quick:
+            time.sleep(60)
+        self.figures["resident_mib"] = server.resident_mib()
+        before = server.status("voluntary_ctxt_switches")
+        time.sleep(5)
+        self.figures["idle_wakeups_in_5_s"] = server.status("voluntary_ctxt_switches") - before
+
+    def round(self, server):
+        before = self.probe()
+        single = self.load(server, "one-record")
+        after = self.probe()
+        bulk = self.load(server, "throughput", "--batch-records", "1023", "--in-flight", "4")
+        steady = self.load(server, "open-loop", "--connections", "8", "--rate", "500")
+        device = (before["device_write_p50_us"] + after["device_write_p50_us"]) / 2
+        loopback = (before["loopback_p50_us"] + after["loopback_p50_us"]) / 2
+        sequential = (before["sequential_mb_per_s"] + after["sequential_mb_per_s"]) / 2
+        return {
+            "device_write_p50_us": device,
+            "loopback_p50_us": loopback,
+            "produce_p50_us": single["latency_us"]["p50"],
+            "produce_ratio": single["latency_us"]["p50"] / (device + loopback),
+            "sequential_mb_per_s": sequential,
+            "throughput_mb_per_s": bulk["mb_per_second"],
+            "throughput_ratio": bulk["mb_per_second"] / sequential,
+            "open_loop_us": steady["latency_us"],
+            "produce_us": single["latency_us"],
+        }
+
+    def print(self):
+        medians, figures = self.figures["medians"], self.figures
+        print(f"""
+One connection, one 1 KiB record at a time, acks=all (medians of {self.options.rounds} rounds)
+  produce p50                    {medians["produce_p50_us"]:9.0f} us
+  4 KiB O_DIRECT+O_DSYNC write   {medians["device_write_p50_us"]:9.0f} us
+  loopback round trip            {medians["loopback_p50_us"]:9.0f} us
+  ratio                          {medians["produce_ratio"]:9.2f}       (target: at most 1.4)
+One producer, 1 MiB batches, 4 in flight
+  throughput                     {medians["throughput_mb_per_s"]:9.0f} MB/s
+  sequential durable writing     {medians["sequential_mb_per_s"]:9.0f} MB/s
+  ratio                          {medians["throughput_ratio"]:9.2f}
+Server
+  exec to first ApiVersions      {figures["start_ms"]:9.1f} ms    (target: 20)
+  resident{" at once" if self.options.quick else " after 60 s"}              {figures["resident_mib"]:9.1f} MiB   (target: 20)
+  wake-ups in 5 idle seconds     {figures["idle_wakeups_in_5_s"]:9d}       (target: 0)
+Latency in us, of the last round""")
+        for name, key in (("one at a time", "produce_us"), ("open loop, 500/s", "open_loop_us")):
+            values = self.figures["rounds"][-1][key]
+            print(f"  {name:18}" + "".join(f"{quantile} {value:.0f}  " for quantile, value in values.items()))
+
+    def benchmarks(self):
+        for program in sorted(self.bin.glob("bench_*")):
+            subprocess.run([program, f"--benchmark_out={self.options.out / program.name}.json",
+                            "--benchmark_out_format=json"], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True)
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--data", type=pathlib.Path)
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--benchmarks", action="store_true")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (3 if options.quick else 7)
+    report = Report(options)
+    report.measure()
+    report.print()
+    (options.out / "report.json").write_text(json.dumps(report.figures, indent=1) + "\n")
+    print(f"\nJSON and pictures: {options.out}")
+    if options.benchmarks:
+        report.benchmarks()
+
+
+if __name__ == "__main__":
+    main()

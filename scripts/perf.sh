@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Measures a release server beside the machine it runs on; prints figures and ratios, writes JSON and pictures to build/perf.
+#
+#   scripts/perf.sh [--quick] [--rounds N] [--data DIR] [--benchmarks]
+#
+#   --quick        shorter rounds, and no wait of a minute for the memory of an idle server
+#   --data DIR     where the server and the probe write (default: build/perf/data, removed at the end)
+#   --benchmarks   also runs the Google Benchmark programs
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+"$root/scripts/setup.sh" build
+build release >&2
+exec python3 -B "$root/perf/report.py" --bin "$root/build/release/bin" --out "$root/build/perf" "$@"
