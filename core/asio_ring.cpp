@@ -52,8 +52,6 @@ bool is_socket_wait(OpCode code) {
 
 std::int64_t or_errno(std::int64_t result) { return result < 0 ? -errno : result; }
 
-// --- Attempts on sockets
-
 /// Whether a connection under way has been made; -EAGAIN while it is not decided.
 std::int64_t connect_outcome(Handle socket) {
   int error = 0;
@@ -96,8 +94,6 @@ std::int64_t attempt(const Operation& operation, Handle socket) {
     if (result != -EINTR) return result;
   }
 }
-
-// --- Files, on the pool's threads
 
 std::int64_t stat_in_place(const Operation& operation) {
   struct stat found{};
@@ -162,8 +158,6 @@ std::int64_t run_file_operation(const Operation& operation) {
 }
 
 }  // namespace
-
-// --- The reactor
 
 struct AsioRing::Core {
   explicit Core(Ring& ring) : resolver(ring) {}
@@ -245,8 +239,6 @@ void AsioRing::notify() {
 }
 
 void AsioRing::wake(Ring& other) { other.notify(); }
-
-// --- Operations
 
 void AsioRing::submit(Operation& operation) {
   operation.ring_data = 0;
@@ -336,8 +328,6 @@ std::int64_t AsioRing::Core::conclude(Operation& operation, Handle socket, std::
   if (operation.code == OpCode::connect_tcp && result < 0) drop_socket(socket);
   return operation.code == OpCode::accept_tcp ? adopt(result) : result;
 }
-
-// --- Sockets in the reactor
 
 /// Adds a socket that was just made, and closes it when that fails. Passes errors on.
 std::int64_t AsioRing::Core::adopt(std::int64_t handle) {

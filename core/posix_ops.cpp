@@ -23,8 +23,6 @@
 
 namespace sentinel::core {
 
-// --- Files
-
 int native_open_flags(std::uint32_t flags) {
   int native = O_CLOEXEC;
   const bool reads = (flags & open_flags::read) != 0;
@@ -73,8 +71,6 @@ std::int64_t free_bytes(const char* path) {
   if (::statvfs(path, &found) != 0) return -errno;
   return static_cast<std::int64_t>(found.f_bavail * found.f_frsize);
 }
-
-// --- Sockets
 
 NativeAddress to_native(const Address& address) {
   NativeAddress native;
@@ -172,8 +168,6 @@ int open_listener(const Address& address, std::uint32_t backlog, int type_flags)
   return listen_at(Address{.ip = {}, .v6 = false, .port = address.port}, backlog, type_flags);
 }
 
-// --- Time
-
 TimePoint monotonic_now() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -190,8 +184,6 @@ void BusyYield::stayed_awake(TimePoint now) {
   ::sched_yield();
   awake_since_ = now;
 }
-
-// --- Names
 
 namespace {
 

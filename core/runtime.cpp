@@ -81,9 +81,6 @@ struct Posted : Message {
 
 }  // namespace
 
-// --- Start
-// -----------------------------------------------------------------------------------------------------------
-
 Result<std::unique_ptr<Runtime>> Runtime::start(RuntimeOptions options) {
   SENTINEL_ASSERT(options.shards > 0);
   ignore_broken_pipes();
@@ -184,9 +181,6 @@ void Runtime::pin(const Seat& seat) const {
   }
 }
 
-// --- Work and end
-// ----------------------------------------------------------------------------------------------------
-
 void Runtime::post(std::uint32_t shard, std::function<void()> work) {
   Seat& seat = *seats_.at(shard);
   SENTINEL_ASSERT(seat.shard != nullptr, "the runtime has stopped");
@@ -225,9 +219,6 @@ void Runtime::join() {
 }
 
 Runtime::~Runtime() { stop(); }
-
-// --- One shard on the calling thread
-// ---------------------------------------------------------------------------------
 
 Result<std::unique_ptr<SingleShard>> SingleShard::make(IoKind io, std::uint64_t seed) {
   ignore_broken_pipes();

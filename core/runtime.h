@@ -115,8 +115,6 @@ class Runtime {
 template <typename Program, typename... Args>
 Result<int> run_on_this_thread(IoKind io, std::uint64_t seed, Program program, Args... args);
 
-// --- Implementation
-
 template <typename T>
 struct TaskResult;
 template <typename T>

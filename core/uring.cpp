@@ -36,8 +36,6 @@ std::uint32_t clamp_length(std::size_t length) {
 
 }  // namespace
 
-// --- Start and end
-
 namespace {
 
 constexpr std::uint8_t kOpcodesUsed[] = {
@@ -150,8 +148,6 @@ void UringRing::drain() {
     io_uring_cq_advance(&ring_, count);
   }
 }
-
-// --- Exchange with the kernel
 
 io_uring_sqe& UringRing::next_entry() {
   io_uring_sqe* entry = ::io_uring_get_sqe(&ring_);
@@ -307,8 +303,6 @@ void UringRing::cancel(Operation& operation) {
   io_uring_sqe_set_flags(&entry, IOSQE_CQE_SKIP_SUCCESS);
   io_uring_sqe_set_data64(&entry, kDropped);
 }
-
-// --- Operations
 
 void UringRing::submit(Operation& operation) {
   if (run_in_place(operation)) return;
@@ -500,8 +494,6 @@ void UringRing::add_pending(Handle socket, int change) {
   const int count = pending_[index] + change;
   pending_[index] = static_cast<std::uint16_t>(std::max(count, 0));
 }
-
-// --- Sockets and buffers
 
 Result<Address> UringRing::local_address(Handle socket) const { return local_address_of(socket); }
 Result<Address> UringRing::peer_address(Handle socket) const { return peer_address_of(socket); }

@@ -31,8 +31,9 @@ A configuration file has one "name = value" a line, with the names of the flags:
 
 Flags on the command line win over the file. SIGTERM and SIGINT stop the server cleanly.
 
-Exit codes: 0 stopped, 2 wrong flag, 10 port in use, 11 data directory in use, 12 data directory not usable,
-13 data written by a later release, 14 data damaged, 15 disk full, 16 read or write failed, 17 no I/O interface.
+Exit codes: 0 stopped, 2 wrong flag, 10 port in use, 11 data directory in use, 12 data directory
+not usable, 13 data written by a later release, 14 data damaged, 15 disk full, 16 read or write
+failed, 17 no I/O interface.
 )";
 
 std::uint32_t available_cpus() {
