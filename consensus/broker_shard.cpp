@@ -48,7 +48,7 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.wal = layout.wal;
     if (layout.create) {
       SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));
-      SENTINEL_CO_CHECK(co_await core::sync_directory(shard, layout.data_directory));
+      // Its name becomes durable with the identity that calls the stores ready.
     }
     auto db = co_await lsm::Db::open(shard, std::move(options), layout.create);
     if (!db) {

@@ -37,9 +37,9 @@ core::Task<ConnectionEnd> Connection::run() {
   co_await read_requests();
   reading_ = false;
   slot_done_.notify_all();
-  // What was asked before the client ended its side is still answered, unless the connection broke
-  // or is being stopped.
-  if (!end_.error.empty()) scope_.cancel();
+  // What was asked before the client ended its side is still answered, but nothing is waited for.
+  polls_.cancel();
+  if (!end_.error.empty()) stop();
   co_await scope_.join();
   for (const auto& slot : slots_) {
     if (slot->reserved > 0) budget_.release(slot->reserved);
@@ -66,7 +66,7 @@ core::Task<void> Connection::read_requests() {
       const core::Errc code = frame.error().code;
       // A client may just go; only what it sent wrong is worth a line.
       if (code == core::Errc::corruption) end_.error = frame.error().message;
-      if (code != core::Errc::cancelled) scope_.cancel();
+      if (code != core::Errc::cancelled) stop();
       co_return;
     }
     if (!frame->has_value()) co_return;
@@ -80,13 +80,13 @@ core::Task<void> Connection::serve(Slot* slot, Frame frame) {
   RequestContext context{.config = config_,
                          .broker = broker_,
                          .endpoint = endpoint_,
-                         .token = scope_.token(),
+                         .token = core::CancelToken(polls_),
                          .body = {}};
   Reply reply = co_await dispatch(std::move(context), std::move(frame.bytes));
   note_served_by(reply);
   if (!reply.close_reason.empty()) {
     if (end_.error.empty()) end_.error = std::move(reply.close_reason);
-    scope_.cancel();
+    stop();
   }
   slot->response = std::move(reply.response);
   slot->done = true;
@@ -114,7 +114,7 @@ core::Task<void> Connection::write_responses() {
     const core::Status sent =
         co_await socket_.send(std::move(data), shard_.deadline_in(limits_.send), scope_.token());
     if (!sent) {
-      scope_.cancel();
+      stop();
       co_return;
     }
   }

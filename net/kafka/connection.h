@@ -46,7 +46,10 @@ class Connection {
   /// ended when it resolves.
   core::Task<ConnectionEnd> run();
   /// Makes run() end.
-  void stop() { scope_.cancel(); }
+  void stop() {
+    scope_.cancel();
+    polls_.cancel();
+  }
   /// After run(): the socket, to be closed or moved.
   Socket& socket() { return socket_; }
 
@@ -76,6 +79,7 @@ class Connection {
   core::Shard::Id favoured_shard_ = 0;
   std::uint32_t favoured_count_ = 0;
   ConnectionEnd end_;
+  core::CancelSource polls_;  // Long polls end when the client does; other requests are finished.
   core::TaskScope scope_;
 };
 

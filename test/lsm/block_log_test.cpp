@@ -49,7 +49,8 @@ std::vector<std::byte> payload_of(Image& image, std::uint32_t generation) {
 }
 
 TEST_CASE("what is encoded into blocks comes back, whatever its length") {
-  for (const std::size_t size : {1, 491, 492, 493, 4019, 4020, 4021, 20'000, 100'000}) {
+  for (const std::size_t size :
+       std::initializer_list<std::size_t>{1, 491, 492, 493, 4019, 4020, 4021, 20'000, 100'000}) {
     const std::vector<std::byte> stream = pattern(size, size);
     Image image = written(stream, 7, 3);
     CHECK(payload_of(image, 7) == stream);

@@ -1,0 +1,131 @@
+/// Rot: flipped bytes, cut, missing and foreign files. A store says which file is damaged, or
+/// nothing is missing from it; it never goes on with less than it had.
+
+#include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "test/support/budget.h"
+#include "test/support/sim_world.h"
+#include "test/support/store_workload.h"
+
+namespace sentinel {
+
+using test::Contents;
+using test::DiskImage;
+using test::NodeContext;
+using test::NodeId;
+using test::Recovered;
+using test::Script;
+using test::SimWorld;
+using test::Writer;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// The disk of a store after a script and a clean stop.
+DiskImage written(const Script& script) {
+  SimWorld world(static_cast<std::uint64_t>(script.variant));
+  int acked = 0;
+  const NodeId node =
+      world.add_node({.program =
+                          [&](const NodeContext& context) {
+                            return std::make_unique<Writer>(context, script, &acked);
+                          },
+                      .image = test::empty_disk()});
+  world.start(node);
+  world.run_until([&] { return static_cast<Writer&>(*world.program(node)).done(); }, 600s);
+  REQUIRE(acked == script.batches);
+  REQUIRE(world.stop(node));
+  return world.disk(node).image();
+}
+
+std::vector<std::string> files_of(const DiskImage& disk) {
+  std::vector<std::string> paths;
+  for (const std::string& entry : disk.listing()) {
+    const std::string path = entry.substr(0, entry.find('='));
+    if (!path.ends_with('/')) paths.push_back(path);
+  }
+  return paths;
+}
+
+/// Either all is there, or the error names a file of the store.
+void check_honest(const Recovered& recovered, const Contents& expected) {
+  if (!recovered.error.has_value()) {
+    CHECK(recovered.contents == expected);
+    return;
+  }
+  CHECK_MESSAGE(recovered.error->find("/store/") != std::string::npos, *recovered.error);
+}
+
+}  // namespace
+
+TEST_CASE("a flipped bit anywhere in the store is harmless or named, never a silent loss") {
+  const Script script{.variant = 1, .batches = 30};
+  const DiskImage disk = written(script);
+  const Contents expected = test::contents_after(script, script.batches);
+  REQUIRE(test::recover(disk, false).contents == expected);
+  core::Random random(7);
+  std::uint64_t named = 0;
+  std::uint64_t tried = 0;
+  for (const std::string& path : files_of(disk)) {
+    const std::string contents = *disk.get(path);
+    const std::uint64_t step = contents.size() / test::budget(400, 20) + 1;
+    for (std::uint64_t offset = random.below(step); offset < contents.size();
+         offset += 1 + random.below(2 * step)) {
+      CAPTURE(path);
+      CAPTURE(offset);
+      DiskImage damaged = disk;
+      damaged.flip(path, offset, static_cast<std::uint8_t>(1u << random.below(8)));
+      const Recovered recovered = test::recover(damaged, false);
+      check_honest(recovered, expected);
+      named += recovered.error.has_value() ? 1 : 0;
+      ++tried;
+    }
+  }
+  MESSAGE("flipped bits: " << tried << ", of them named as damage: " << named);
+  CHECK(named > tried / 20);
+}
+
+TEST_CASE("a file that is cut, missing or another's is named") {
+  const Script script{.variant = 2, .batches = 30};
+  const DiskImage disk = written(script);
+  const Contents expected = test::contents_after(script, script.batches);
+  const std::vector<std::string> paths = files_of(disk);
+  for (const std::string& path : paths) {
+    CAPTURE(path);
+    const std::string contents = *disk.get(path);
+    for (const std::size_t kept : {std::size_t{0}, contents.size() / 2, contents.size() - 1}) {
+      CAPTURE(kept);
+      DiskImage cut = disk;
+      cut.put(path, contents.substr(0, kept));
+      const Recovered recovered = test::recover(cut, false);
+      check_honest(recovered, expected);
+      // A log that waits to be used again may be cut without harm; nothing else may.
+      const bool may_be_spare = path.find("/wal-") != std::string::npos;
+      REQUIRE((may_be_spare || recovered.error.has_value()));
+      if (recovered.error.has_value()) CHECK(recovered.error->find(path) != std::string::npos);
+    }
+    for (const std::string& other : paths) {
+      if (other == path || disk.get(other)->size() != contents.size()) continue;
+      DiskImage swapped = disk;
+      swapped.put(path, *disk.get(other));
+      check_honest(test::recover(swapped, false), expected);
+    }
+  }
+}
+
+TEST_CASE("without its manifest a store does not start empty") {
+  const DiskImage disk = written(Script{.variant = 0, .batches = 5});
+  DiskImage bare = test::empty_disk();
+  for (const std::string& path : files_of(disk)) {
+    if (path.find("manifest") == std::string::npos) bare.put(path, *disk.get(path));
+  }
+  const Recovered recovered = test::recover(bare, false);
+  REQUIRE(recovered.error.has_value());
+  CHECK(recovered.error->find("manifest") != std::string::npos);
+}
+
+}  // namespace sentinel

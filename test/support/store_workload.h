@@ -1,0 +1,60 @@
+#pragma once
+/// A scripted workload on one store, what it leaves, and a program that opens a disk and reads
+/// everything back: for the tests of crashes and of damage.
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lsm/db.h"
+#include "test/support/sim_world.h"
+
+namespace sentinel::test {
+
+/// One of several workloads: which sizes meet which batch, and how many run at a time.
+struct Script {
+  int variant = 0;
+  int batches = 40;
+
+  [[nodiscard]] int together(int batch) const { return 1 + (batch + variant) % (2 + variant % 4); }
+  [[nodiscard]] bool flushes_before(int batch) const { return (batch + 3 * variant) % 23 == 20; }
+};
+
+using Contents = std::map<std::string, std::string>;
+
+/// What the store holds after the first `count` batches.
+Contents contents_after(const Script& script, int count);
+
+/// Makes the store "/store" and writes the script: some batches one after the other, some at the
+/// same time, with flushes on the way.
+class Writer final : public NodeProgram {
+ public:
+  /// Counts the batches answered in `acked`.
+  Writer(const NodeContext& context, Script script, int* acked);
+  ~Writer() override;
+  core::Task<void> run(core::Shard& shard) override;
+  void request_stop() override {}
+  [[nodiscard]] bool done() const { return done_; }
+
+ private:
+  const Script script_;
+  std::unique_ptr<lsm::Db> db_;
+  core::TaskScope scope_;
+  int* acked_;
+  bool done_ = false;
+};
+
+struct Recovered {
+  std::optional<std::string> error;  ///< Why the store could not be opened or read.
+  Contents contents;
+  DiskImage disk;  ///< After the store was closed.
+};
+
+/// Opens the store on a disk, reads all of it and closes it.
+Recovered recover(const DiskImage& image, bool create);
+
+/// A disk on which a store can be made.
+DiskImage empty_disk();
+
+}  // namespace sentinel::test
