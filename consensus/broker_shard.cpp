@@ -143,7 +143,7 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
-  auto opened = co_await Partition::open(shard_, store_of(group), group);
+  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);

@@ -56,14 +56,19 @@ class BatchGatherer {
 
 }  // namespace
 
-Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group)
-    : shard_(shard), replica_(db, group, *this), committed_(shard) {}
+Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log)
+    : shard_(shard),
+      log_(log),
+      read_errors_(std::chrono::seconds(1)),
+      replica_(db, group, *this),
+      committed_(shard) {}
 
 Partition::~Partition() = default;
 
 core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(core::Shard& shard,
-                                                                     lsm::Db& db, GroupId group) {
-  std::unique_ptr<Partition> partition(new Partition(shard, db, group));
+                                                                     lsm::Db& db, GroupId group,
+                                                                     core::Log* log) {
+  std::unique_ptr<Partition> partition(new Partition(shard, db, group, log));
   SENTINEL_CO_CHECK(co_await partition->recover());
   co_return partition;
 }
@@ -169,6 +174,14 @@ void Partition::close_for_deletion() {
   watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
 }
 
+std::unexpected<Errc> Partition::unreadable(const core::Error& error) {
+  std::uint64_t suppressed = 0;
+  if (log_ != nullptr && read_errors_.allow(shard_.now(), suppressed)) {
+    log_->write(core::LogLevel::error, "cannot read group {}: {}", replica_.group(), error.message);
+  }
+  return std::unexpected(Errc::storage_error);
+}
+
 core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (request.offset < log_start() || request.offset > log_end_)
@@ -183,7 +196,7 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   std::uint64_t bytes = 0;
   for (std::size_t count = 1; status && cursor.valid(); ++count) {
     const auto key = EntryKey::decode(cursor.key());
-    if (!key) co_return std::unexpected(Errc::storage_error);
+    if (!key) co_return unreadable(key.error());
     if (key->group != replica_.group() || key->end_offset > end) break;
     if (key->type == EntryType::records) {
       const std::uint64_t size = cursor.value().size();
@@ -195,7 +208,7 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
     if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
     status = co_await cursor.next();
   }
-  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (!status) co_return unreadable(status.error());
   gatherer.flush();
   co_return result;
 }
@@ -209,7 +222,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
   // record.
   while (status && cursor.valid()) {
     const auto key = EntryKey::decode(cursor.key());
-    if (!key) co_return std::unexpected(Errc::storage_error);
+    if (!key) co_return unreadable(key.error());
     if (key->group != replica_.group() || key->end_offset > high_watermark_) break;
     if (key->type == EntryType::records) {
       const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms);
@@ -219,7 +232,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
     }
     status = co_await cursor.next();
   }
-  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (!status) co_return unreadable(status.error());
   co_return std::nullopt;
 }
 
@@ -229,7 +242,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::max_timestamp()
   lsm::Cursor cursor = replica_.entries();
   const core::Status status =
       co_await cursor.seek_to_last_before(EntryTarget::offset(replica_.group(), high_watermark_));
-  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (!status) co_return unreadable(status.error());
   if (!cursor.valid() || high_watermark_ == Offset(0)) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());
   if (!key || key->group != replica_.group()) co_return std::nullopt;
@@ -240,7 +253,7 @@ core::Task<Result<std::optional<EpochEnd>>> Partition::end_of_epoch(Term term) {
   lsm::Cursor cursor = replica_.entries();
   const core::Status status =
       co_await cursor.seek_to_last_before(EntryTarget::after_term(replica_.group(), term));
-  if (!status) co_return std::unexpected(Errc::storage_error);
+  if (!status) co_return unreadable(status.error());
   if (term >= replica_.term()) co_return EpochEnd{replica_.term(), log_end_};
   if (!cursor.valid()) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());

@@ -14,6 +14,7 @@
 #include "consensus/replica.h"
 #include "consensus/types.h"
 #include "core/intrusive_list.h"
+#include "core/log.h"
 #include "core/sync.h"
 
 namespace sentinel::consensus {
@@ -66,9 +67,10 @@ struct EpochEnd {
 
 class Partition final : public StateMachine {
  public:
-  /// References outlive the partition. Errors as lsm::Db.
+  /// References outlive the partition. Errors as lsm::Db. Read errors are written to `log`, which
+  /// may be null, with file and offset; the caller learns only that the data can't be read.
   static core::Task<core::Result<std::unique_ptr<Partition>>> open(core::Shard& shard, lsm::Db& db,
-                                                                   GroupId group);
+                                                                   GroupId group, core::Log* log);
   ~Partition();
 
   /// Checks, stamps and appends one record batch; resolves when it is committed. The batch's bytes
@@ -102,13 +104,16 @@ class Partition final : public StateMachine {
   [[nodiscard]] bool closed() const { return closed_; }
 
  private:
-  Partition(core::Shard& shard, lsm::Db& db, GroupId group);
+  Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log);
+  std::unexpected<Errc> unreadable(const core::Error& error);
   void apply(const CommittedEntry& entry) override;
   core::Task<core::Status> recover();
   std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);
   core::Task<void> until_committed(Offset end_offset);
 
   core::Shard& shard_;
+  core::Log* const log_;
+  core::RateLimit read_errors_;
   Replica replica_;
   ProducerState producers_;
   Offset log_end_{0};

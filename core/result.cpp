@@ -57,6 +57,10 @@ Errc errc_from_errno(int error_number) {
     case EDQUOT: return Errc::no_space;
     case ENOMEM: return Errc::out_of_memory;
     case EFBIG: return Errc::too_large;
+    case ENOTDIR:
+    case EISDIR:
+    case ENAMETOOLONG:
+    case ELOOP:
     case EINVAL: return Errc::invalid_argument;
     case EOPNOTSUPP:
     case ENOSYS: return Errc::unsupported;

@@ -74,6 +74,11 @@ core::Task<core::Status> Db::replay_logs(std::vector<Wal::Segment>& segments) {
     SENTINEL_CO_TRY(first, co_await first_sequence_of(info));
     if (first.has_value()) {
       used.push_back({info, *first});
+    } else if (info.started) {
+      co_return core::fail(
+          core::Errc::corruption,
+          fmt::format("{}/{} is damaged at offset 0: what was written there is gone",
+                      options_.directory, wal_file_name(number)));
     } else {
       segments.push_back(
           {.number = info.number, .size_bytes = info.size_bytes, .last_sequence = {}});

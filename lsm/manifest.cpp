@@ -79,6 +79,11 @@ core::Status FileSet::apply(const VersionEdit& edit) {
     if (!wals.emplace(wal.number, wal).second)
       return core::fail(core::Errc::corruption, "adds a log twice");
   }
+  for (FileNumber number : edit.wals_started) {
+    const auto wal = wals.find(number);
+    if (wal == wals.end()) return core::fail(core::Errc::corruption, "starts an unknown log");
+    wal->second.started = true;
+  }
   return {};
 }
 
@@ -115,8 +120,12 @@ core::Task<core::Result<std::unique_ptr<Manifest>>> Manifest::open(core::Shard& 
   }
   // A number that a crash left in use without a record of it is not given out again.
   manifest->next_file_number_ = std::max(manifest->files_.next_file_number, highest.next());
-  SENTINEL_CO_CHECK(co_await manifest->start_new_file());
-  SENTINEL_CO_CHECK(co_await manifest->remove_others());
+  core::Status started = co_await manifest->start_new_file();
+  if (started) started = co_await manifest->remove_others();
+  if (!started) {
+    co_await manifest->close();
+    co_return std::unexpected(std::move(started).error());
+  }
   co_return manifest;
 }
 

@@ -30,10 +30,13 @@ inline constexpr std::uint32_t kFormatVersion = 1;
 struct WalInfo {
   FileNumber number;
   std::uint64_t size_bytes = 0;
+  /// Whether something in it has been acknowledged; until then it may hold nothing.
+  bool started = false;
 
   static void fields(auto& self, auto& visit) {
     visit(self.number);
     visit(self.size_bytes);
+    visit(self.started);
   }
 };
 
@@ -45,6 +48,7 @@ struct VersionEdit {
   std::vector<TableInfo> tables_added;
   std::vector<FileNumber> tables_removed;
   std::vector<WalInfo> wals_added;
+  std::vector<FileNumber> wals_started;
   std::vector<FileNumber> wals_removed;
 
   static void fields(auto& self, auto& visit) {
@@ -53,6 +57,7 @@ struct VersionEdit {
     visit(self.tables_added);
     visit(self.tables_removed);
     visit(self.wals_added);
+    visit(self.wals_started);
     visit(self.wals_removed);
   }
 };

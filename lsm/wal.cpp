@@ -215,8 +215,14 @@ core::Task<core::Status> Wal::write_flight() {
     active_.last_sequence = flight_->last_sequence;
   ++writes_;
   SENTINEL_CO_CHECK(co_await active_file_.write(offset, bytes, flight_->buffer_index));
-  if (!direct_) co_return co_await active_file_.sync_data();
-  co_return core::Status();
+  if (!direct_) {
+    SENTINEL_CO_CHECK(co_await active_file_.sync_data());
+  }
+  if (!flight_->opens_segment) co_return core::Status();
+  // Only now may the segment be said to hold something: an empty one is damage from here on.
+  VersionEdit edit;
+  edit.wals_started.push_back(active_.number);
+  co_return co_await manifest_.apply(std::move(edit));
 }
 
 core::Task<void> Wal::take_next_segment() {
@@ -277,7 +283,8 @@ core::Task<core::Status> Wal::prepare_one(std::uint64_t size_bytes, bool paced) 
   if (status) status = co_await core::sync_directory(shard_, options_.directory);
   if (status) {
     VersionEdit edit;
-    edit.wals_added.push_back({segment.number, segment.size_bytes});
+    edit.wals_added.push_back(
+        {.number = segment.number, .size_bytes = segment.size_bytes, .started = false});
     status = co_await manifest_.apply(std::move(edit));
   }
   if (!status) {

@@ -43,12 +43,12 @@ std::uint32_t available_cpus() {
   return static_cast<std::uint32_t>(CPU_COUNT(&set));
 }
 
-constexpr std::uint32_t kShardsMax = 256;
+constexpr std::int64_t kShardsMax = 256;
 
 struct Raw {
-  std::uint32_t port = 9092;
+  std::int64_t port = 9092;
   std::string data;
-  std::uint32_t shards = 0;
+  std::int64_t shards = 0;
   std::string io;
   std::string advertise;
   bool auto_create_topics = true;
@@ -64,7 +64,8 @@ po::options_description describe(Raw& raw) {
       "port to listen on; 0 picks a free one and prints it");
   add("data", po::value(&raw.data)->default_value("./data")->value_name("DIR"),
       "directory for everything stored; made if missing");
-  add("shards", po::value(&raw.shards)->default_value(available_cpus())->value_name("N"),
+  add("shards",
+      po::value(&raw.shards)->default_value(std::int64_t{available_cpus()})->value_name("N"),
       "threads, each with its own share of the partitions");
   add("io", po::value(&raw.io)->default_value("auto")->value_name("KIND"),
       "auto, uring (io_uring) or asio (epoll and threads)");
@@ -87,8 +88,10 @@ core::Error usage_error(std::string_view what) {
 
 core::Result<ServerConfig> check(const Raw& raw) {
   ServerConfig config;
-  if (raw.port > 65535)
-    return std::unexpected(usage_error(fmt::format("--port {} is above 65535", raw.port)));
+  if (raw.port < 0 || raw.port > 65535) {
+    return std::unexpected(
+        usage_error(fmt::format("--port {} is not between 0 and 65535", raw.port)));
+  }
   config.port = static_cast<std::uint16_t>(raw.port);
   if (raw.data.empty()) return std::unexpected(usage_error("--data is empty"));
   config.data_directory = raw.data;
@@ -96,7 +99,7 @@ core::Result<ServerConfig> check(const Raw& raw) {
     return std::unexpected(
         usage_error(fmt::format("--shards {} is not between 1 and {}", raw.shards, kShardsMax)));
   }
-  config.shards = raw.shards;
+  config.shards = static_cast<std::uint32_t>(raw.shards);
   const auto io = core::parse_io_kind(raw.io);
   if (!io)
     return std::unexpected(

@@ -58,8 +58,7 @@ std::string sentence_of(const StartError& error, const ServerConfig& config) {
           config.port);
     case ExitCode::data_corrupt:
       return fmt::format(
-          "{}; nothing was changed: restore the file from a copy, or start with another --data",
-          what);
+          "{}; the file was left as it is: restore it from a copy, or give another --data", what);
     case ExitCode::disk_full: return fmt::format("{}; free some space and start again", what);
     case ExitCode::data_unusable:
       return fmt::format(
@@ -115,7 +114,12 @@ int serve(const ServerConfig& config) {
   const std::uint64_t seed = (std::uint64_t{entropy()} << 32) | entropy();
   auto runtime =
       core::Runtime::start({.shards = config.shards, .io = config.io, .seed = seed, .pin = true});
-  if (!runtime) core::fatal(ExitCode::no_io_backend, runtime.error().message);
+  if (!runtime) {
+    const bool insisted = config.io == core::IoKind::uring;
+    core::fatal(ExitCode::no_io_backend,
+                fmt::format("{}{}", runtime.error().message,
+                            insisted ? "; --io auto and --io asio do without it" : ""));
+  }
   if (!(*runtime)->fallback_reason().empty()) {
     log.write(core::LogLevel::info, "io_uring is not available ({}); using epoll and threads",
               (*runtime)->fallback_reason());

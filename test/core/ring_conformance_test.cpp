@@ -69,7 +69,6 @@ std::vector<RingFactory> real_rings(const std::string& directory) {
   return rings;
 }
 
-
 Task<void> any_family(Shard& shard, test::Transcript& log) {
   const std::int64_t listened = co_await test::listen_at(shard, Address::any(0));
   log.note_handle("listen", listened);

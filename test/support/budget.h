@@ -6,7 +6,8 @@
 
 namespace sentinel::test {
 
-constexpr std::uint64_t budget(std::uint64_t in_release, [[maybe_unused]] std::uint64_t elsewhere) {
+constexpr std::uint64_t budget([[maybe_unused]] std::uint64_t in_release,
+                               [[maybe_unused]] std::uint64_t elsewhere) {
 #ifdef NDEBUG
   return in_release;
 #else
