@@ -151,9 +151,21 @@ core::Result<std::variant<ServerConfig, PrintAndExit>> parse_server_config(
     const int style =
         (po::command_line_style::unix_style | po::command_line_style::allow_long_disguise) &
         ~po::command_line_style::allow_guessing;
-    const po::positional_options_description none;
-    po::store(po::command_line_parser(argc, argv).options(all).positional(none).style(style).run(),
+    // Boost would say that there is a stray word, but not which.
+    po::options_description with_strays;
+    with_strays.add(all).add_options()("stray", po::value<std::vector<std::string>>());
+    po::positional_options_description strays;
+    strays.add("stray", -1);
+    po::store(po::command_line_parser(argc, argv)
+                  .options(with_strays)
+                  .positional(strays)
+                  .style(style)
+                  .run(),
               values);
+    if (values.contains("stray")) {
+      const auto& first = values["stray"].as<std::vector<std::string>>().front();
+      return std::unexpected(usage_error(fmt::format("'{}' is no flag", first)));
+    }
     if (values.contains("help")) {
       std::ostringstream text;
       text << kIntroduction << '\n' << all << kAfterword;
