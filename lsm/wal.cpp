@@ -115,8 +115,17 @@ core::Task<core::Result<std::unique_ptr<Wal>>> Wal::start(core::Shard& shard, Wa
                                                           std::vector<Segment> recovered) {
   std::unique_ptr<Wal> wal(new Wal(shard, std::move(options), manifest));
   wal->sealed_.assign(recovered.begin(), recovered.end());
-  core::Status prepared = co_await wal->prepare_one(wal->options_.first_segment_bytes, false);
-  if (!prepared) co_return std::unexpected(std::move(prepared).error());
+  auto prepared = co_await wal->prepare_one(wal->options_.first_segment_bytes);
+  core::Status filled;
+  if (!prepared) {
+    filled = std::unexpected(std::move(prepared).error());
+  } else {
+    filled = co_await wal->prefill(wal->ready_.back().segment.number, false);
+  }
+  if (!filled) {
+    co_await wal->close();
+    co_return std::unexpected(std::move(filled).error());
+  }
   wal->scope_.spawn(wal->commit_loop());
   wal->scope_.spawn(wal->prepare_loop());
   co_return wal;
@@ -226,17 +235,19 @@ core::Task<core::Status> Wal::write_flight() {
 }
 
 core::Task<void> Wal::take_next_segment() {
-  waiting_for_segment_ = true;
-  while (ready_.empty() && !failed_) co_await ready_changed_.wait();
-  waiting_for_segment_ = false;
+  // A write of zeros that is still in flight must not come in behind what is logged.
+  while (!failed_ && (ready_.empty() || filling_ == ready_.front().segment.number)) {
+    co_await ready_changed_.wait();
+  }
   if (failed_) co_return;
+  Ready next = std::move(ready_.front());
+  ready_.pop_front();
   if (active_file_.is_open()) {
     sealed_.push_back(active_);
     co_await active_file_.close();
   }
-  active_ = ready_.front().segment;
-  active_file_ = std::move(ready_.front().file);
-  ready_.pop_front();
+  active_ = next.segment;
+  active_file_ = std::move(next.file);
   write_number_ = 0;
   next_block_ = 0;
   ready_changed_.notify_all();
@@ -248,18 +259,23 @@ core::Task<void> Wal::prepare_loop() {
       co_await ready_changed_.wait();
       continue;
     }
-    core::Status prepared = co_await prepare_one(options_.segment_bytes, true);
-    if (!prepared) {
-      report(prepared.error());
+    auto recycled = co_await prepare_one(options_.segment_bytes);
+    core::Status status;
+    if (!recycled) {
+      status = std::unexpected(std::move(recycled).error());
+    } else if (!*recycled) {
+      status = co_await prefill(ready_.back().segment.number, true);
+    }
+    if (!status) {
+      report(status.error());
       co_return;
     }
-    ready_changed_.notify_all();
   }
 }
 
-/// Makes one more segment ready: a recycled file under a new name, or a new file with zeros written
-/// to it.
-core::Task<core::Status> Wal::prepare_one(std::uint64_t size_bytes, bool paced) {
+/// Makes one more segment ready: a recycled file under a new name, or a new file. Says whether it
+/// is recycled, so that its space has been written before.
+core::Task<core::Result<bool>> Wal::prepare_one(std::uint64_t size_bytes) {
   const Segment segment{
       .number = manifest_.new_file_number(), .size_bytes = size_bytes, .last_sequence = {}};
   const std::string name = path(segment.number);
@@ -277,7 +293,6 @@ core::Task<core::Status> Wal::prepare_one(std::uint64_t size_bytes, bool paced) 
   core::Status status;
   if (!recycles) {
     status = co_await file->allocate(size_bytes);
-    if (status) status = co_await prefill(*file, size_bytes, paced);
     if (status) status = co_await file->sync_all();
   }
   if (status) status = co_await core::sync_directory(shard_, options_.directory);
@@ -289,24 +304,36 @@ core::Task<core::Status> Wal::prepare_one(std::uint64_t size_bytes, bool paced) 
   }
   if (!status) {
     co_await file->close();
-    co_return status;
+    co_return std::unexpected(std::move(status).error());
   }
   ready_.push_back(Ready{segment, std::move(*file)});
-  co_return status;
+  ready_changed_.notify_all();
+  co_return recycles;
 }
 
-core::Task<core::Status> Wal::prefill(const core::File& file, std::uint64_t size_bytes,
-                                      bool paced) {
-  AlignedMemory zeros(std::min<std::size_t>(kPrefillStepBytes, size_bytes));
-  for (std::uint64_t offset = 0; offset < size_bytes; offset += zeros.size_bytes) {
-    // A commit that waits for a segment takes it as it is: writing to unwritten space costs it 0.1
-    // ms a commit, waiting costs more.
-    if (paced && (closing_ || waiting_for_segment_)) break;
-    const std::size_t length = std::min<std::uint64_t>(zeros.size_bytes, size_bytes - offset);
-    SENTINEL_CO_CHECK(co_await file.write(offset, zeros.part(0, length)));
+/// Writes zeros to a ready segment until it is full or taken: writing to space that was never
+/// written costs a commit 0.1 ms, waiting for the zeros would cost it more.
+core::Task<core::Status> Wal::prefill(FileNumber number, bool paced) {
+  AlignedMemory zeros(std::min<std::size_t>(kPrefillStepBytes, options_.segment_bytes));
+  for (std::uint64_t offset = 0;; offset += zeros.size_bytes) {
+    const Ready* target = find_ready(number);
+    if (target == nullptr || closing_ || offset >= target->segment.size_bytes) break;
+    const std::size_t length =
+        std::min<std::uint64_t>(zeros.size_bytes, target->segment.size_bytes - offset);
+    filling_ = number;
+    core::Status written = co_await target->file.write(offset, zeros.part(0, length));
+    filling_ = FileNumber{0};
+    ready_changed_.notify_all();
+    SENTINEL_CO_CHECK(std::move(written));
     if (paced) co_await core::sleep_for(shard_, kPrefillPause, scope_.token());
   }
   co_return core::Status();
+}
+
+const Wal::Ready* Wal::find_ready(FileNumber number) const {
+  const auto found = std::ranges::find_if(
+      ready_, [number](const Ready& each) { return each.segment.number == number; });
+  return found == ready_.end() ? nullptr : &*found;
 }
 
 core::Task<core::Result<core::File>> Wal::open_segment_file(std::string name,

@@ -131,8 +131,9 @@ class Wal {
   core::Task<void> take_next_segment();
 
   core::Task<void> prepare_loop();
-  core::Task<core::Status> prepare_one(std::uint64_t size_bytes, bool paced);
-  core::Task<core::Status> prefill(const core::File& file, std::uint64_t size_bytes, bool paced);
+  core::Task<core::Result<bool>> prepare_one(std::uint64_t size_bytes);
+  core::Task<core::Status> prefill(FileNumber number, bool paced);
+  [[nodiscard]] const Ready* find_ready(FileNumber number) const;
   core::Task<core::Result<core::File>> open_segment_file(std::string path,
                                                          std::uint32_t extra_flags);
   void report(const core::Error& error);
@@ -171,7 +172,7 @@ class Wal {
   bool paused_ = false;
   bool closing_ = false;
   bool failed_ = false;
-  bool waiting_for_segment_ = false;
+  FileNumber filling_{0};  // The segment that a prefill write is in flight to.
   std::uint64_t writes_ = 0;
   core::Signal work_;
   core::Signal resumed_;

@@ -337,8 +337,7 @@ core::Task<core::Result<consensus::ProducerIdentity>> Client::init_producer_id(
 core::Task<CallResult<consensus::ProducerIdentity>> Client::init_producer_id_once() {
   InitProducerIdRequest request;
   request.transaction_timeout_ms = to_ms(options_.request_timeout);
-  auto answer =
-      co_await bootstrap().call<InitProducerIdResponse>(std::move(request), request_deadline());
+  auto answer = co_await bootstrap().call<InitProducerIdResponse>(request, request_deadline());
   if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
   if (answer->message.error_code != ErrorCode::none) {
     co_return std::unexpected(failure_of(answer->message.error_code, "asking for a producer id"));

@@ -177,7 +177,7 @@ class FetchWork {
     auto found =
         std::ranges::find_if(by_home_, [&](const AtHome& each) { return each.home == &home; });
     if (found == by_home_.end()) found = by_home_.insert(by_home_.end(), AtHome{&home, {}, {}});
-    found->items.push_back(std::move(item));
+    found->items.push_back(item);
   }
 
   core::Task<void> read() {
