@@ -12,13 +12,6 @@ constexpr std::uint32_t kProducerIdBlock = 1000;
 // The log is replayed at each start; a snapshot bounds it.
 constexpr std::uint64_t kEntriesPerSnapshot = 4096;
 
-core::Uuid random_uuid(core::Random& random) {
-  std::array<std::uint8_t, 16> bytes;
-  for (std::size_t i = 0; i < bytes.size(); i += 8)
-    core::store_be(reinterpret_cast<std::byte*>(bytes.data()) + i, random.next());
-  return core::Uuid::from_random(bytes);
-}
-
 }  // namespace
 
 Controller::Controller(core::Shard& shard, lsm::Db& db, Publish publish)
@@ -123,7 +116,7 @@ core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
   if (!allowed) co_return std::unexpected(allowed.error());
   CreateTopicCommand command;
   command.topic = {.name = topic.name,
-                   .id = random_uuid(shard_.random()),
+                   .id = core::Uuid::make(shard_.random()),
                    .first_group = GroupId(0),
                    .partition_count = topic.partition_count,
                    .configs = std::move(topic.configs)};

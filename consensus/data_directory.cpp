@@ -14,13 +14,6 @@ constexpr std::uint64_t kMagic = 0x534e544c44415441;  // "SNTLDATA"
 constexpr std::size_t kIdentityBytesMax = 4096;
 constexpr std::uint32_t kStoresMax = 1024;
 
-core::Uuid random_uuid(core::Random& random) {
-  std::array<std::uint8_t, 16> bytes;
-  for (std::size_t i = 0; i < bytes.size(); i += 8)
-    core::store_be(reinterpret_cast<std::byte*>(bytes.data()) + i, random.next());
-  return core::Uuid::from_random(bytes);
-}
-
 std::string parent_of(const std::string& path) {
   const std::size_t name_end = path.find_last_not_of('/');
   const std::size_t slash = name_end == std::string::npos ? 0 : path.rfind('/', name_end);
@@ -127,9 +120,9 @@ core::Task<core::Status> DataDirectory::make_identity(std::int32_t node_id,
   }
   // The directory may be new: without its name on disk all that will be acknowledged would be lost.
   SENTINEL_CO_CHECK(co_await core::sync_directory(shard_, parent_of(path_)));
-  identity_ = Identity{.cluster_id = random_uuid(shard_.random()),
+  identity_ = Identity{.cluster_id = core::Uuid::make(shard_.random()),
                        .node_id = node_id,
-                       .disk_id = random_uuid(shard_.random()),
+                       .disk_id = core::Uuid::make(shard_.random()),
                        .store_count = store_count,
                        .ready = false};
   co_return co_await write_identity();

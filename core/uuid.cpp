@@ -1,5 +1,7 @@
 #include "core/uuid.h"
 
+#include "core/random.h"
+
 namespace sentinel::core {
 namespace {
 
@@ -30,6 +32,12 @@ std::string Uuid::to_string() const {
   // 128 bits are 21 groups of six and two bits more.
   text += kAlphabet[bits << (6 - count) & 0x3f];
   return text;
+}
+
+Uuid Uuid::make(Random& random) {
+  std::array<std::uint8_t, 16> bytes;
+  for (std::uint8_t& byte : bytes) byte = static_cast<std::uint8_t>(random.next() >> 56);
+  return from_random(bytes);
 }
 
 std::optional<Uuid> Uuid::parse(std::string_view text) {

@@ -14,12 +14,16 @@
 
 namespace sentinel::core {
 
+class Random;
+
 struct Uuid {
   std::array<std::uint8_t, 16> bytes{};
 
   /// A version 4 UUID (RFC 9562, section 5.4) from 16 random bytes. Its text never starts with '-',
   /// so that command lines do not take it for an option.
   static Uuid from_random(std::array<std::uint8_t, 16> random);
+  /// The same, with bytes drawn from `random`.
+  static Uuid make(Random& random);
   /// The inverse of to_string(); nothing when `text` is not the 22 characters of one UUID.
   static std::optional<Uuid> parse(std::string_view text);
 
