@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <vector>
 
 namespace sentinel::lsm {
@@ -23,9 +24,15 @@ class Arena {
   [[nodiscard]] std::size_t bytes() const { return bytes_; }
 
  private:
+  struct Free {
+    std::align_val_t alignment;
+    void operator()(std::byte* chunk) const { ::operator delete[](chunk, alignment); }
+  };
+  using Chunk = std::unique_ptr<std::byte[], Free>;
+
   void refill(std::size_t size);
 
-  std::vector<std::unique_ptr<std::byte[]>> chunks_;
+  std::vector<Chunk> chunks_;
   std::byte* at_ = nullptr;
   std::size_t left_ = 0;
   std::size_t bytes_ = 0;

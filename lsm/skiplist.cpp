@@ -1,12 +1,15 @@
 #include "lsm/skiplist.h"
 
+#include <algorithm>
+#include <compare>
+
 namespace sentinel::lsm {
 
 namespace {
-// A fourth of the nodes of each level reaches the next.
-constexpr std::uint64_t kBranchingMask = 3;
-// A hint that has fallen so far behind is not worth walking from.
-constexpr int kStepsFromHint = 8;
+// Half of the nodes of each level reach the next. A smaller share would save links but make a
+// search visit more nodes, and visits are what it costs: looking at a link and not following it is
+// free.
+constexpr std::uint64_t kBranchingMask = 1;
 }  // namespace
 
 SkipList::SkipList(Arena& arena, std::uint64_t seed) : arena_(arena), random_(seed | 1) {
@@ -17,15 +20,18 @@ SkipList::SkipList(Arena& arena, std::uint64_t seed) : arena_(arena), random_(se
                 .key_bytes = 0,
                 .external = 0,
                 .height = kHeightMax};
-  for (int level = 0; level < kHeightMax; ++level) head_->tower()[level] = Link{nullptr, 0};
-  last_.fill(head_);
+  for (int level = 0; level < kHeightMax; ++level) head_->tower()[level] = Link{nullptr, {}};
 }
 
-std::uint64_t SkipList::prefix_of(core::ByteSpan key) {
-  if (key.size() >= sizeof(std::uint64_t)) return core::load_be<std::uint64_t>(key.data());
-  std::array<std::byte, sizeof(std::uint64_t)> padded{};
-  std::copy(key.begin(), key.end(), padded.begin());
-  return core::load_be<std::uint64_t>(padded.data());
+SkipList::Prefix SkipList::prefix_of(core::ByteSpan key) {
+  std::array<std::byte, sizeof(Prefix)> padded{};
+  const std::byte* bytes = key.data();
+  if (key.size() < sizeof(Prefix)) {
+    std::copy(key.begin(), key.end(), padded.begin());
+    bytes = padded.data();
+  }
+  return {core::load_be<std::uint64_t>(bytes),
+          core::load_be<std::uint64_t>(bytes + sizeof(std::uint64_t))};
 }
 
 bool SkipList::node_is_before(const Node& node, const Position& position) {
@@ -46,15 +52,14 @@ SkipList::Hint& SkipList::hint_of(std::uint64_t prefix) {
 
 SkipList::Node* SkipList::insert(core::ByteSpan key, EntryTag tag, std::size_t inline_value_bytes) {
   const Position position{prefix_of(key), key, tag.packed()};
-  Hint& hint = hint_of(position.prefix);
-  const bool hinted = hint.splice[0] != nullptr && hint.prefix == position.prefix;
-  if (hinted && advance(hint.splice, position)) {
-    last_ = hint.splice;
-  } else if (!advance(last_, position)) {
-    search(last_, position);
-  }
+  Hint& hint = hint_of(position.prefix.high);
+  if (hint.prefix != position.prefix.high || hint.splice[0] == nullptr) hint.splice.fill(head_);
+  hint.prefix = position.prefix.high;
+  Splice& splice = hint.splice;
+  search(splice, position);
+
   const int height = random_height();
-  for (; height_ < height; ++height_) last_[static_cast<std::size_t>(height_)] = head_;
+  height_ = std::max(height_, height);
   const auto tower_bytes = static_cast<std::size_t>(height) * sizeof(Link);
   auto* node = reinterpret_cast<Node*>(
       arena_.allocate(sizeof(Node) + tower_bytes + key.size() + inline_value_bytes));
@@ -65,36 +70,28 @@ SkipList::Node* SkipList::insert(core::ByteSpan key, EntryTag tag, std::size_t i
                .external = 0,
                .height = static_cast<std::uint32_t>(height)};
   for (int level = 0; level < height; ++level) {
-    Link& before = last_[static_cast<std::size_t>(level)]->tower()[level];
+    Link& before = splice[static_cast<std::size_t>(level)]->tower()[level];
     node->tower()[level] = before;
     before = Link{node, position.prefix};
-    last_[static_cast<std::size_t>(level)] = node;
+    splice[static_cast<std::size_t>(level)] = node;
   }
   std::memcpy(reinterpret_cast<std::byte*>(node->tower() + height), key.data(), key.size());
-  hint.prefix = position.prefix;
-  hint.splice = last_;
   return node;
 }
 
-/// Moves a remembered splice up to `position`. False when it lies behind it, or too far before it;
-/// then it is of no use.
-bool SkipList::advance(Splice& splice, const Position& position) const {
-  if (splice[0] != head_ && !node_is_before(*splice[0], position)) return false;
-  for (int level = 0; level < height_; ++level) {
-    Node*& at = splice[static_cast<std::size_t>(level)];
-    if (at == nullptr) at = head_;
-    int steps = 0;
-    while (is_before(at->tower()[level], position)) {
-      if (++steps > kStepsFromHint) return false;
-      at = at->tower()[level].node;
+/// Moves a splice to `position`. When it lies before it, as with ascending keys, the levels on
+/// which nothing was inserted between the two stay as they are; below them it is an ordinary
+/// search.
+void SkipList::search(Splice& splice, const Position& position) const {
+  int level = height_ - 1;
+  Node* node = head_;
+  if (splice[0] != head_ && node_is_before(*splice[0], position)) {
+    for (; level >= 0; --level) {
+      node = splice[static_cast<std::size_t>(level)];
+      if (is_before(node->tower()[level], position)) break;
     }
   }
-  return true;
-}
-
-void SkipList::search(Splice& splice, const Position& position) const {
-  Node* node = head_;
-  for (int level = height_ - 1; level >= 0; --level) {
+  for (; level >= 0; --level) {
     while (is_before(node->tower()[level], position)) node = node->tower()[level].node;
     splice[static_cast<std::size_t>(level)] = node;
   }
@@ -128,7 +125,7 @@ int SkipList::random_height() {
   random_ ^= random_ << 17;
   int height = 1;
   for (std::uint64_t bits = random_ >> 16; height < kHeightMax && (bits & kBranchingMask) == 0;
-       bits >>= 2)
+       bits >>= 1)
     ++height;
   return height;
 }

@@ -2,10 +2,11 @@
 /// The ordered set behind a memtable: a skip list in an arena, with one writer and no removal
 /// (Pugh, "Skip Lists: A Probabilistic Alternative to Balanced Trees").
 ///
-/// Two things make it fast. A link carries the first eight bytes of the key it leads to, so that
+/// Two things make it fast. A link carries the first sixteen bytes of the key it leads to, so that
 /// most comparisons touch no other cache line. And the place of recent insertions is remembered,
-/// the last one and one for each of some key prefixes, so that ascending keys are inserted in
-/// constant time, also when several ascending runs (partitions) interleave.
+/// the last one and one for each of some key prefixes, so that a search begins where it leaves that
+/// place: ascending keys are inserted in constant time, also when several ascending runs
+/// (partitions) interleave.
 
 #include <array>
 #include <cstdint>
@@ -18,12 +19,20 @@ namespace sentinel::lsm {
 
 class SkipList {
  public:
-  static constexpr int kHeightMax = 12;
+  static constexpr int kHeightMax = 20;
 
   struct Node;
+  /// The first bytes of a key as a number, padded with zeros: where two prefixes differ, they are
+  /// ordered as their keys are.
+  struct Prefix {
+    std::uint64_t high = 0;
+    std::uint64_t low = 0;
+
+    friend auto operator<=>(const Prefix&, const Prefix&) = default;
+  };
   struct Link {
     Node* node;
-    std::uint64_t prefix;  // Of the key of `node`.
+    Prefix prefix;  // Of the key of `node`.
   };
   /// Followed in memory by its tower of links, its key, and its value if that is stored inline.
   struct Node {
@@ -67,23 +76,22 @@ class SkipList {
  private:
   using Splice = std::array<Node*, kHeightMax>;  // Per level, the node behind which an entry goes.
   struct Position {
-    std::uint64_t prefix;
+    Prefix prefix;
     core::ByteSpan key;
     std::uint64_t tag;
   };
-  /// The place of the last insertion with some key prefix.
+  /// The place of the last insertion of a key that began with these eight bytes.
   struct Hint {
     std::uint64_t prefix = 0;
     Splice splice{};
   };
   static constexpr std::size_t kHints = 64;
 
-  [[nodiscard]] static std::uint64_t prefix_of(core::ByteSpan key);
+  [[nodiscard]] static Prefix prefix_of(core::ByteSpan key);
   [[nodiscard]] static bool is_before(const Link& link, const Position& position);
   [[nodiscard]] static bool node_is_before(const Node& node, const Position& position);
   [[nodiscard]] const Node* last_before(const SeekTarget& target) const;
   [[nodiscard]] Hint& hint_of(std::uint64_t prefix);
-  bool advance(Splice& splice, const Position& position) const;
   void search(Splice& splice, const Position& position) const;
   int random_height();
 
@@ -91,7 +99,6 @@ class SkipList {
   Node* head_;
   int height_ = 1;
   std::uint64_t random_;
-  Splice last_;
   std::array<Hint, kHints> hints_;
 };
 
