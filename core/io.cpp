@@ -82,6 +82,7 @@ File& File::operator=(File&& other) noexcept {
   SENTINEL_ASSERT(handle_ == kNoHandle, "{} is still open", path_);
   shard_ = other.shard_;
   handle_ = std::exchange(other.handle_, kNoHandle);
+  direct_ = other.direct_;
   path_ = std::move(other.path_);
   return *this;
 }
@@ -96,7 +97,14 @@ Task<Result<File>> File::open(Shard& shard, std::string path, std::uint32_t flag
   io.flags = flags;
   const std::int64_t result = co_await io;
   if (result < 0) co_return failed(result, "open", path);
-  co_return File(shard, static_cast<Handle>(result), std::move(path));
+  const bool direct = (flags & open_flags::direct) != 0;
+  co_return File(shard, static_cast<Handle>(result), direct, std::move(path));
+}
+
+Task<Result<File>> File::open_direct(Shard& shard, std::string path, std::uint32_t flags) {
+  auto file = co_await open(shard, path, flags | open_flags::direct);
+  if (file || file.error().code != Errc::invalid_argument) co_return file;
+  co_return co_await open(shard, std::move(path), flags);
 }
 
 Task<Result<std::size_t>> File::read(std::uint64_t offset, std::span<std::byte> into) const {

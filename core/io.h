@@ -53,12 +53,17 @@ class File {
   File(File&& other) noexcept
       : shard_(other.shard_),
         handle_(std::exchange(other.handle_, kNoHandle)),
+        direct_(other.direct_),
         path_(std::move(other.path_)) {}
   File& operator=(File&& other) noexcept;
   ~File();
 
   /// Opens `path` with open_flags. Errors name the path.
   static Task<Result<File>> open(Shard& shard, std::string path, std::uint32_t flags);
+  /// Opens `path` past the page cache (open_flags::direct), or through it where the file system
+  /// refuses that, as tmpfs and some overlays do; direct() says which.
+  static Task<Result<File>> open_direct(Shard& shard, std::string path, std::uint32_t flags);
+  [[nodiscard]] bool direct() const { return direct_; }
   [[nodiscard]] bool is_open() const { return handle_ != kNoHandle; }
   [[nodiscard]] Handle handle() const { return handle_; }
   [[nodiscard]] const std::string& path() const { return path_; }
@@ -79,11 +84,12 @@ class File {
   Task<void> close();
 
  private:
-  File(Shard& shard, Handle handle, std::string path)
-      : shard_(&shard), handle_(handle), path_(std::move(path)) {}
+  File(Shard& shard, Handle handle, bool direct, std::string path)
+      : shard_(&shard), handle_(handle), direct_(direct), path_(std::move(path)) {}
 
   Shard* shard_ = nullptr;
   Handle handle_ = kNoHandle;
+  bool direct_ = false;
   std::string path_;
 };
 

@@ -4,9 +4,9 @@
 ///   file       = data block* | index block | properties | footer
 ///   each part but the footer is stored as   content | crc (4)
 ///   index      = a block (lsm/block.h): key and tag of each data block's last entry -> its handle
-///   properties = the table's TableInfo
-///   footer     = magic (8) | format version (4) | store id (8) | file number (8) | index handle
-///   (12) | properties handle (12) | crc (4)
+///   properties = the table's TableInfo, and zeros up to where the footer ends a block of 4096
+///   bytes footer     = magic (8) | format version (4) | store id (8) | file number (8) | index
+///   handle (12) | properties handle (12) | crc (4)
 ///
 /// A part's CRC-32C covers its content, its own offset and the file number, so that a block read
 /// from the wrong place or the wrong file does not pass.
@@ -23,6 +23,8 @@ namespace sentinel::lsm {
 inline constexpr std::uint64_t kTableMagic = 0x534e544c53535431;  // "SNTLSST1"
 inline constexpr std::size_t kTableFooterBytes = 8 + 4 + 8 + 8 + 12 + 12 + 4;
 inline constexpr std::size_t kTableCrcBytes = 4;
+/// A file's size is a multiple of this, so that it can be written with O_DIRECT.
+inline constexpr std::size_t kTableFileAlignment = 4096;
 /// Data blocks are closed at this size; one large value makes one large block.
 inline constexpr std::size_t kTableBlockBytes = std::size_t{32} << 10;
 /// More than any block can have: a value of kValueBytesMax, or the index of a very large table.

@@ -44,7 +44,11 @@ core::Task<core::Status> SSTableReader::load(const std::string& path, std::uint6
   // The manifest may have moved the table to another level since.
   TableInfo expected = info_;
   expected.level = 0;
-  if (!core::equal(stored, core::encode_fields(expected))) co_return malformed(properties.offset);
+  const core::Bytes encoded = core::encode_fields(expected);
+  if (stored.size() < encoded.size() ||
+      !core::equal(stored.view().first(encoded.size()), encoded.view())) {
+    co_return malformed(properties.offset);
+  }
   co_return core::Status();
 }
 

@@ -1,9 +1,13 @@
 #pragma once
 /// Writes one SSTable (lsm/sstable_format.h): entries in, a finished and named file out.
+///
+/// The file is written past the page cache, in large pieces: copying it there costs more than all
+/// the rest, and would push out what consumers read.
 
 #include <memory>
 #include <string>
 
+#include "core/aligned_memory.h"
 #include "core/io.h"
 #include "lsm/block.h"
 #include "lsm/sstable_format.h"
@@ -31,9 +35,11 @@ class SSTableWriter {
  private:
   SSTableWriter(core::Shard& shard, std::string directory, FileNumber number,
                 std::uint64_t store_id);
-  void close_block();
-  TableHandle append_part(core::ByteSpan content);
+  core::Task<core::Status> close_block();
+  core::Task<core::Result<TableHandle>> append_part(core::ByteSpan content);
+  core::Task<core::Status> append(core::ByteSpan bytes);
   core::Task<core::Status> write_out();
+  [[nodiscard]] std::uint64_t end() const { return written_bytes_ + filled_; }
   core::Task<core::Status> complete();
 
   core::Shard& shard_;
@@ -43,7 +49,8 @@ class SSTableWriter {
   TableInfo info_;
   BlockBuilder block_;
   BlockBuilder index_;
-  core::ByteWriter out_;             // Finished parts on their way to the file.
+  core::AlignedMemory out_;  // Finished parts on their way to the file.
+  std::size_t filled_ = 0;
   std::uint64_t written_bytes_ = 0;  // Before what is in out_.
   std::size_t work_since_yield_ = 0;
 };

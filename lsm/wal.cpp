@@ -1,7 +1,6 @@
 #include "lsm/wal.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 #include <algorithm>
 
@@ -21,23 +20,6 @@ constexpr std::size_t kReadyMax = 2;
 constexpr std::size_t kFreeMax = 4;
 
 }  // namespace
-
-/// Page-aligned memory that the kernel gives zeroed and only once it is touched.
-struct Wal::AlignedMemory {
-  explicit AlignedMemory(std::size_t size) : size_bytes(size) {
-    data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    SENTINEL_ASSERT(data != MAP_FAILED, "no address space for {} bytes", size);
-  }
-  ~AlignedMemory() { munmap(data, size_bytes); }
-  AlignedMemory(const AlignedMemory&) = delete;
-  AlignedMemory& operator=(const AlignedMemory&) = delete;
-
-  [[nodiscard]] std::span<std::byte> part(std::size_t offset, std::size_t length) const {
-    return {static_cast<std::byte*>(data) + offset, length};
-  }
-  void* data;
-  std::size_t size_bytes;
-};
 
 /// One append: its record, how much of it is encoded, and who waits.
 struct Wal::Pending : core::ListHook<PendingTag> {
@@ -93,16 +75,16 @@ Wal::Wal(core::Shard& shard, WalOptions options, Manifest& manifest)
     : shard_(shard),
       options_(std::move(options)),
       manifest_(manifest),
-      memory_(std::make_unique<AlignedMemory>(2 * options_.buffer_bytes)),
+      memory_(2 * options_.buffer_bytes),
       work_(shard),
       resumed_(shard),
       ready_changed_(shard),
       scope_(shard) {
-  const iovec whole{memory_->data, memory_->size_bytes};
+  const iovec whole{memory_.data(), memory_.size()};
   const bool registered = shard.ring().register_buffers({&whole, 1});
   for (std::size_t i = 0; i < fills_.size(); ++i) {
     fills_[i] = std::make_unique<Fill>(
-        memory_->part(i * options_.buffer_bytes, options_.buffer_bytes), registered ? 0 : -1);
+        memory_.part(i * options_.buffer_bytes, options_.buffer_bytes), registered ? 0 : -1);
   }
   fill_ = fills_[0].get();
   flight_ = fills_[1].get();
@@ -224,9 +206,6 @@ core::Task<core::Status> Wal::write_flight() {
     active_.last_sequence = flight_->last_sequence;
   ++writes_;
   SENTINEL_CO_CHECK(co_await active_file_.write(offset, bytes, flight_->buffer_index));
-  if (!direct_) {
-    SENTINEL_CO_CHECK(co_await active_file_.sync_data());
-  }
   if (!flight_->opens_segment) co_return core::Status();
   // Only now may the segment be said to hold something: an empty one is damage from here on.
   VersionEdit edit;
@@ -314,12 +293,12 @@ core::Task<core::Result<bool>> Wal::prepare_one(std::uint64_t size_bytes) {
 /// Writes zeros to a ready segment until it is full or taken: writing to space that was never
 /// written costs a commit 0.1 ms, waiting for the zeros would cost it more.
 core::Task<core::Status> Wal::prefill(FileNumber number, bool paced) {
-  AlignedMemory zeros(std::min<std::size_t>(kPrefillStepBytes, options_.segment_bytes));
-  for (std::uint64_t offset = 0;; offset += zeros.size_bytes) {
+  core::AlignedMemory zeros(std::min<std::size_t>(kPrefillStepBytes, options_.segment_bytes));
+  for (std::uint64_t offset = 0;; offset += zeros.size()) {
     const Ready* target = find_ready(number);
     if (target == nullptr || closing_ || offset >= target->segment.size_bytes) break;
     const std::size_t length =
-        std::min<std::uint64_t>(zeros.size_bytes, target->segment.size_bytes - offset);
+        std::min<std::uint64_t>(zeros.size(), target->segment.size_bytes - offset);
     filling_ = number;
     core::Status written = co_await target->file.write(offset, zeros.part(0, length));
     filling_ = FileNumber{0};
@@ -338,14 +317,12 @@ const Wal::Ready* Wal::find_ready(FileNumber number) const {
 
 core::Task<core::Result<core::File>> Wal::open_segment_file(std::string name,
                                                             std::uint32_t extra_flags) {
-  const std::uint32_t flags = core::open_flags::read | core::open_flags::write | extra_flags;
-  if (direct_) {
-    auto file = co_await core::File::open(
-        shard_, name, flags | core::open_flags::direct | core::open_flags::data_sync);
-    if (file || file.error().code != core::Errc::invalid_argument) co_return file;
-    direct_ = false;
-  }
-  co_return co_await core::File::open(shard_, name, flags);
+  namespace open_flags = core::open_flags;
+  auto file = co_await core::File::open_direct(
+      shard_, std::move(name),
+      open_flags::read | open_flags::write | open_flags::data_sync | extra_flags);
+  if (file) direct_ = file->direct();
+  co_return file;
 }
 
 void Wal::report(const core::Error& error) {

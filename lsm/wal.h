@@ -5,8 +5,8 @@
 /// forms the next write: no timer, and one sync serves every partition of the shard. Segments are
 /// files that already have written blocks behind them (zeros, or an older generation), opened with
 /// O_DIRECT and O_DSYNC, so that a commit waits for one device write and never for file-system
-/// metadata. Where a file system refuses O_DIRECT the segment is written buffered with a sync
-/// behind each write.
+/// metadata. Where a file system refuses O_DIRECT the segment is written through the page cache,
+/// with O_DSYNC all the same.
 ///
 /// A failed write or sync is final: the shard is told, and no append resolves any more (the kernel
 /// may have dropped the dirty pages, so a retry that succeeds would prove nothing).
@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "core/aligned_memory.h"
 #include "core/intrusive_list.h"
 #include "core/io.h"
 #include "core/scope.h"
@@ -119,7 +120,6 @@ class Wal {
     Segment segment;
     core::File file;
   };
-  struct AlignedMemory;
 
   Wal(core::Shard& shard, WalOptions options, Manifest& manifest);
 
@@ -155,7 +155,7 @@ class Wal {
 
   // Encoding. planned_* describe the segment that `fill_` goes to, which may not be the active one
   // yet.
-  std::unique_ptr<AlignedMemory> memory_;
+  core::AlignedMemory memory_;
   std::array<std::unique_ptr<Fill>, 2> fills_;
   Fill* fill_ = nullptr;
   Fill* flight_ = nullptr;

@@ -152,6 +152,7 @@ TEST_CASE_FIXTURE(Fixture, "a finished table is described by its TableInfo") {
                                 {.key = "c", .sequence = 7, .value = "4"}});
   CHECK(info.number == kNumber);
   CHECK(info.size_bytes == ring.files.at(kPath).size());
+  CHECK(info.size_bytes % kTableFileAlignment == 0);
   CHECK(info.entry_count == 4);
   CHECK(info.smallest_key == "a");
   CHECK(info.largest_key == "c");
