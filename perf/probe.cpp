@@ -2,8 +2,10 @@
 /// formed.
 ///
 /// Prints one JSON object: the latency of a durable 4 KiB overwrite (O_DIRECT | O_DSYNC, one at a
-/// time, into a file written before), the rate of durable sequential writing in 1 MiB pieces, and a
-/// 1 KiB round trip over the loopback between two threads.
+/// time, into a file written before), the same at 500 writes a second and counted from the moment
+/// each was due, so that a disk that stalls is charged for everything it holds up, the rate of
+/// durable sequential writing in 1 MiB pieces, and a 1 KiB round trip over the loopback between two
+/// threads.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -30,6 +32,7 @@ constexpr std::size_t kBlock = 4096;
 constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr std::size_t kFileBytes = std::size_t{64} << 20;
 constexpr std::size_t kMessage = 1024;
+constexpr std::chrono::milliseconds kPace(2);
 
 [[noreturn]] void die(const char* what) {
   std::perror(what);
@@ -59,6 +62,8 @@ double quantile(std::vector<double>& sorted, double q) {
 struct Disk {
   double write_p50_us = 0;
   double write_p99_us = 0;
+  double paced_p99_us = 0;
+  double paced_max_us = 0;
   double sequential_mb_per_s = 0;
   bool direct = true;
 };
@@ -73,6 +78,24 @@ int open_durable(const std::string& path, bool& direct) {
   return file;
 }
 
+/// One block after the other; each as soon as the last is done, or when it is due.
+std::vector<double> measure_overwrites(int file, const std::byte* block, int writes, bool paced) {
+  std::vector<double> latencies;
+  const auto begin = Clock::now();
+  for (int i = 0; i < writes; ++i) {
+    const std::size_t at = (static_cast<std::size_t>(i) * kBlock) % kFileBytes;
+    auto due = Clock::now();
+    if (paced) {
+      due = begin + i * kPace;
+      std::this_thread::sleep_until(due);
+    }
+    if (pwrite(file, block, kBlock, static_cast<off_t>(at)) != static_cast<ssize_t>(kBlock))
+      die("pwrite");
+    latencies.push_back(microseconds(Clock::now() - due));
+  }
+  return latencies;
+}
+
 /// `dd oflag=direct,dsync bs=1M` into a new file, which then serves for the overwrites.
 Disk measure_disk(const std::string& path, int writes) {
   Disk disk;
@@ -84,16 +107,12 @@ Disk measure_disk(const std::string& path, int writes) {
       die("pwrite");
   }
   disk.sequential_mb_per_s = static_cast<double>(kFileBytes) / microseconds(Clock::now() - begin);
-  std::vector<double> latencies;
-  for (int i = 0; i < writes; ++i) {
-    const std::size_t at = (static_cast<std::size_t>(i) * kBlock) % kFileBytes;
-    const auto before = Clock::now();
-    if (pwrite(file, piece.get(), kBlock, static_cast<off_t>(at)) != static_cast<ssize_t>(kBlock))
-      die("pwrite");
-    latencies.push_back(microseconds(Clock::now() - before));
-  }
+  std::vector<double> latencies = measure_overwrites(file, piece.get(), writes, false);
   disk.write_p50_us = quantile(latencies, 0.5);
   disk.write_p99_us = quantile(latencies, 0.99);
+  std::vector<double> paced = measure_overwrites(file, piece.get(), writes, true);
+  disk.paced_p99_us = quantile(paced, 0.99);
+  disk.paced_max_us = paced.back();
   close(file);
   unlink(path.c_str());
   return disk;
@@ -163,10 +182,11 @@ int main(int argc, char** argv) {
   const Disk disk = measure_disk(fmt::format("{}/probe.{}", argv[1], getpid()), writes);
   std::vector<double> round_trips = measure_loopback(writes * 5);
   fmt::print(
-      "{{\"device_write_p50_us\":{:.1f},\"device_write_p99_us\":{:.1f},\"direct\":{},\"sequential_"
-      "mb_per_s\":{:.1f},"
+      "{{\"device_write_p50_us\":{:.1f},\"device_write_p99_us\":{:.1f},"
+      "\"device_paced_p99_us\":{:.1f},\"device_paced_max_us\":{:.1f},"
+      "\"direct\":{},\"sequential_mb_per_s\":{:.1f},"
       "\"loopback_p50_us\":{:.1f},\"loopback_p99_us\":{:.1f}}}\n",
-      disk.write_p50_us, disk.write_p99_us, disk.direct, disk.sequential_mb_per_s,
-      quantile(round_trips, 0.5), quantile(round_trips, 0.99));
+      disk.write_p50_us, disk.write_p99_us, disk.paced_p99_us, disk.paced_max_us, disk.direct,
+      disk.sequential_mb_per_s, quantile(round_trips, 0.5), quantile(round_trips, 0.99));
   return 0;
 }

@@ -149,6 +149,9 @@ class Report:
             "sequential_mb_per_s": sequential,
             "throughput_mb_per_s": bulk["mb_per_second"],
             "throughput_ratio": bulk["mb_per_second"] / sequential,
+            "device_paced_p99_us": max(before["device_paced_p99_us"], after["device_paced_p99_us"]),
+            "open_loop_p50_us": steady["latency_us"]["p50"],
+            "open_loop_p99_us": steady["latency_us"]["p99"],
             "open_loop_us": steady["latency_us"],
             "produce_us": single["latency_us"],
         }
@@ -165,6 +168,10 @@ One producer, 1 MiB batches, 4 in flight
   throughput                     {medians["throughput_mb_per_s"]:9.0f} MB/s
   sequential durable writing     {medians["sequential_mb_per_s"]:9.0f} MB/s
   ratio                          {medians["throughput_ratio"]:9.2f}
+Open loop, 500 records a second over 8 connections, acks=all, from the moment each was due
+  p50                            {medians["open_loop_p50_us"]:9.0f} us
+  p99                            {medians["open_loop_p99_us"]:9.0f} us
+  4 KiB durable writes, 500/s, p99{medians["device_paced_p99_us"]:8.0f} us
 Server
   exec to first ApiVersions      {figures["start_ms"]:9.1f} ms    (target: 20)
   resident after {" 3" if self.options.quick else "60"} s            {figures["resident_mib"]:9.1f} MiB   (target: 20)
