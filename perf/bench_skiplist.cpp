@@ -4,10 +4,8 @@
 /// The peers are measured through their public interfaces, since their skip lists are not
 /// installed: LevelDB on its in-memory file system (its write-ahead log can't be turned off, so a
 /// copy into memory is part of its put), RocksDB with the log turned off. Both with a write buffer
-/// that holds everything, so that nothing is flushed. Compare medians:
-///
-///   bench_skiplist --benchmark_repetitions=5 --benchmark_enable_random_interleaving=true
-///   --benchmark_report_aggregates_only=true
+/// that holds everything, so that nothing is flushed. `scripts/perf.sh --benchmarks` runs all of
+/// them in turns and prints the ratios.
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>

@@ -184,8 +184,23 @@ Latency in us, of the last round""")
 
     def benchmarks(self):
         for program in sorted(self.bin.glob("bench_*")):
-            subprocess.run([program, f"--benchmark_out={self.options.out / program.name}.json",
-                            "--benchmark_out_format=json"], check=True)
+            out = self.options.out / f"{program.name}.json"
+            # What is compared with a peer is run in turns, so that a mood of the machine meets both.
+            turns = ["--benchmark_repetitions=5", "--benchmark_enable_random_interleaving=true",
+                     "--benchmark_report_aggregates_only=true"] if program.name == "bench_skiplist" else []
+            subprocess.run([program, f"--benchmark_out={out}", "--benchmark_out_format=json", *turns], check=True)
+        self.print_peers(json.loads((self.options.out / "bench_skiplist.json").read_text()))
+
+    def print_peers(self, result):
+        """Our median time by that of each peer; benchmarks are named work/store/order."""
+        medians = {tuple(each["run_name"].split("/")): each["cpu_time"] for each in result["benchmarks"]
+                   if each.get("aggregate_name") == "median"}
+        peers = sorted({store for _, store, _ in medians} - {"sentinel"})
+        print("\nSkip list: time by that of a peer (target: at most 0.6)")
+        for work, store, order in sorted(medians):
+            if store == "sentinel":
+                ratios = (f"{peer} {medians[work, store, order] / medians[work, peer, order]:.2f}" for peer in peers)
+                print(f"  {work} {order:12}" + "   ".join(ratios))
 
 
 def main():

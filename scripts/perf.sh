@@ -5,10 +5,12 @@
 #
 #   --quick        shorter rounds, and no wait of a minute for the memory of an idle server
 #   --data DIR     where the server and the probe write (default: build/perf/data, removed at the end)
-#   --benchmarks   also runs the Google Benchmark programs
+#   --benchmarks   also runs the Google Benchmark programs, some of them beside LevelDB and RocksDB
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-"$root/scripts/setup.sh" build
+needs=build
+[[ " $* " != *" --benchmarks "* ]] || needs=perf
+"$root/scripts/setup.sh" "$needs"
 build release >&2
 exec python3 -B "$root/perf/report.py" --bin "$root/build/release/bin" --out "$root/build/perf" "$@"
