@@ -33,7 +33,8 @@ namespace sentinel {
 namespace {
 
 constexpr std::size_t kEntries = 1'000'000;
-constexpr std::size_t kBufferBytes = std::size_t{1} << 30;
+// Unused where neither peer is installed.
+[[maybe_unused]] constexpr std::size_t kBufferBytes = std::size_t{1} << 30;
 
 enum class Order : std::uint8_t { sequential, random };
 
