@@ -32,6 +32,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
     : shard_(shard),
       layout_(layout),
       shard_count_(shard_count),
+      cache_(shard, layout.cache_bytes),
       image_(std::make_shared<const MetadataImage>()),
       scope_(shard) {}
 
@@ -45,6 +46,7 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
     options.store_id = store;
     options.memtable_bytes = layout.memtable_bytes;
+    options.cache = &broker->cache_;
     options.wal = layout.wal;
     if (layout.create) {
       SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));

@@ -29,6 +29,7 @@ struct BrokerLayout {
   core::Uuid cluster_id;
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
+  std::size_t cache_bytes = std::size_t{64} << 20;  ///< Blocks of tables, for each shard.
   lsm::WalOptions wal;
   core::Log* log = nullptr;  ///< May be null.
 };
@@ -112,6 +113,7 @@ class BrokerShard {
   const BrokerLayout& layout_;
   const std::uint32_t shard_count_;
   std::vector<BrokerShard*> peers_;
+  lsm::BlockCache cache_;
   std::map<std::uint32_t, std::unique_ptr<lsm::Db>> stores_;
   std::unique_ptr<Controller> controller_;
   std::shared_ptr<const MetadataImage> image_;

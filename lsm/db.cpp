@@ -52,7 +52,8 @@ core::Task<core::Status> Db::recover() {
 
 core::Task<core::Status> Db::open_tables() {
   for (const auto& [number, info] : manifest_->files().tables) {
-    auto table = co_await SSTableReader::open(shard_, options_.directory, info, options_.store_id);
+    auto table = co_await SSTableReader::open(shard_, options_.directory, info, options_.store_id,
+                                              options_.cache);
     if (!table) co_return std::unexpected(std::move(table).error());
     tables_.insert(tables_.begin(), std::move(*table));  // A higher number is a newer table.
   }
@@ -253,7 +254,8 @@ core::Task<core::Status> Db::flush_one() {
   }
   auto info = co_await (*writer)->finish();
   if (!info) co_return std::unexpected(std::move(info).error());
-  auto table = co_await SSTableReader::open(shard_, options_.directory, *info, options_.store_id);
+  auto table = co_await SSTableReader::open(shard_, options_.directory, *info, options_.store_id,
+                                            options_.cache);
   if (!table) co_return std::unexpected(std::move(table).error());
   VersionEdit edit;
   edit.flushed_sequence = memtable->largest_sequence();

@@ -21,6 +21,7 @@
 
 #include "core/scope.h"
 #include "core/sync.h"
+#include "lsm/block_cache.h"
 #include "lsm/format.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
@@ -38,6 +39,9 @@ struct DbOptions {
   std::size_t memtable_bytes = std::size_t{32} << 20;
   /// Full memtables waiting for their flush; at this many, writes wait.
   std::size_t immutable_max = 2;
+  /// Blocks of tables in memory, shared with other stores of the shard; outlives the store. Null:
+  /// none.
+  BlockCache* cache = nullptr;
   WalOptions wal;  ///< directory and store_id are filled in by open().
 };
 

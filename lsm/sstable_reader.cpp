@@ -9,11 +9,14 @@ namespace sentinel::lsm {
 
 SSTableReader::~SSTableReader() = default;
 
-core::Task<core::Result<std::shared_ptr<SSTableReader>>> SSTableReader::open(
-    core::Shard& shard, std::string directory, TableInfo info, std::uint64_t store_id) {
+core::Task<core::Result<std::shared_ptr<SSTableReader>>> SSTableReader::open(core::Shard& shard,
+                                                                             std::string directory,
+                                                                             TableInfo info,
+                                                                             std::uint64_t store_id,
+                                                                             BlockCache* cache) {
   const std::string path = directory + "/" + table_file_name(info.number);
-  std::shared_ptr<SSTableReader> reader(new SSTableReader(shard, std::move(info)));
-  core::Status loaded = co_await reader->load(path, store_id);
+  std::shared_ptr<SSTableReader> reader(new SSTableReader(shard, std::move(info), store_id, cache));
+  core::Status loaded = co_await reader->load(path);
   if (!loaded) {
     co_await reader->close();
     co_return std::unexpected(std::move(loaded).error());
@@ -21,7 +24,7 @@ core::Task<core::Result<std::shared_ptr<SSTableReader>>> SSTableReader::open(
   co_return reader;
 }
 
-core::Task<core::Status> SSTableReader::load(const std::string& path, std::uint64_t store_id) {
+core::Task<core::Status> SSTableReader::load(const std::string& path) {
   auto file = co_await core::File::open(shard_, path, core::open_flags::read);
   if (!file) {
     const bool missing = file.error().code == core::Errc::not_found;
@@ -37,10 +40,10 @@ core::Task<core::Status> SSTableReader::load(const std::string& path, std::uint6
   }
   TableHandle index;
   TableHandle properties;
-  SENTINEL_CO_CHECK(co_await check_footer(store_id, index, properties));
-  SENTINEL_CO_TRY(index_block, co_await read_block(index));
+  SENTINEL_CO_CHECK(co_await check_footer(index, properties));
+  SENTINEL_CO_TRY(index_block, co_await read_part(index));
   index_ = std::move(index_block);
-  SENTINEL_CO_TRY(stored, co_await read_block(properties));
+  SENTINEL_CO_TRY(stored, co_await read_part(properties));
   // The manifest may have moved the table to another level since.
   TableInfo expected = info_;
   expected.level = 0;
@@ -52,8 +55,7 @@ core::Task<core::Status> SSTableReader::load(const std::string& path, std::uint6
   co_return core::Status();
 }
 
-core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, TableHandle& index,
-                                                     TableHandle& properties) {
+core::Task<core::Status> SSTableReader::check_footer(TableHandle& index, TableHandle& properties) {
   core::Buffer buffer = core::Buffer::allocate(kTableFooterBytes);
   const std::uint64_t offset = info_.size_bytes - kTableFooterBytes;
   SENTINEL_CO_CHECK(co_await file_.read_exactly(offset, {buffer.data(), kTableFooterBytes}));
@@ -75,7 +77,7 @@ core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, Tab
                          fmt::format("{} has format {}, this release reads up to {}", file_.path(),
                                      version, kFormatVersion));
   }
-  if (found_store != store_id || found_number != info_.number.value()) {
+  if (found_store != store_id_ || found_number != info_.number.value()) {
     co_return core::fail(
         core::Errc::corruption,
         fmt::format("{} belongs to another store, or has another's name", file_.path()));
@@ -84,6 +86,21 @@ core::Task<core::Status> SSTableReader::check_footer(std::uint64_t store_id, Tab
 }
 
 core::Task<core::Result<core::Bytes>> SSTableReader::read_block(TableHandle handle) const {
+  if (cache_ == nullptr) co_return co_await read_part(handle);
+  const BlockKey key{.store_id = store_id_, .file = info_.number, .offset = handle.offset};
+  for (;;) {
+    if (auto cached = cache_->find(key)) co_return std::move(*cached);
+    if (!cache_->is_loading(key)) break;
+    // If that load fails, this reader tries for itself.
+    co_await cache_->wait_for_load(key);
+  }
+  const BlockCache::Load load(*cache_, key);
+  auto content = co_await read_part(handle);
+  if (content) cache_->insert(key, *content);
+  co_return content;
+}
+
+core::Task<core::Result<core::Bytes>> SSTableReader::read_part(TableHandle handle) const {
   const std::uint64_t end = info_.size_bytes - kTableFooterBytes;
   if (handle.length > kTablePartBytesMax || handle.offset > end ||
       handle.length + kTableCrcBytes > end - handle.offset) {

@@ -7,6 +7,7 @@
 
 #include "core/io.h"
 #include "lsm/block.h"
+#include "lsm/block_cache.h"
 #include "lsm/sstable_format.h"
 #include "lsm/table_info.h"
 
@@ -17,16 +18,17 @@ class SSTableReader {
   /// Opens the table that the manifest describes as `info`, and loads its index. Errc::corruption
   /// for a file that is missing, has another size, belongs elsewhere or fails a checksum;
   /// newer_format.
+  /// `cache` outlives the reader; null for none.
   static core::Task<core::Result<std::shared_ptr<SSTableReader>>> open(core::Shard& shard,
                                                                        std::string directory,
                                                                        TableInfo info,
-                                                                       std::uint64_t store_id);
+                                                                       std::uint64_t store_id,
+                                                                       BlockCache* cache = nullptr);
   ~SSTableReader();
 
   [[nodiscard]] const TableInfo& info() const { return info_; }
   [[nodiscard]] const core::Bytes& index() const { return index_; }
-  /// The verified content of one part. All reads of data come through here: the place for a cache
-  /// and for read-ahead.
+  /// The verified content of a data block, from the cache or the file.
   core::Task<core::Result<core::Bytes>> read_block(TableHandle handle) const;
   /// The error for a block whose checksum holds but whose content makes no sense.
   [[nodiscard]] std::unexpected<core::Error> malformed(std::uint64_t offset) const;
@@ -34,13 +36,16 @@ class SSTableReader {
   core::Task<void> close();
 
  private:
-  SSTableReader(core::Shard& shard, TableInfo info) : shard_(shard), info_(std::move(info)) {}
-  core::Task<core::Status> load(const std::string& path, std::uint64_t store_id);
-  core::Task<core::Status> check_footer(std::uint64_t store_id, TableHandle& index,
-                                        TableHandle& properties);
+  SSTableReader(core::Shard& shard, TableInfo info, std::uint64_t store_id, BlockCache* cache)
+      : shard_(shard), info_(std::move(info)), store_id_(store_id), cache_(cache) {}
+  core::Task<core::Status> load(const std::string& path);
+  core::Task<core::Status> check_footer(TableHandle& index, TableHandle& properties);
+  core::Task<core::Result<core::Bytes>> read_part(TableHandle handle) const;
 
   core::Shard& shard_;
   const TableInfo info_;
+  const std::uint64_t store_id_;
+  BlockCache* const cache_;
   core::File file_;
   core::Bytes index_;
 };
