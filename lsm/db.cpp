@@ -43,6 +43,8 @@ core::Task<core::Status> Db::recover() {
   SENTINEL_CO_CHECK(co_await open_tables());
   std::vector<Wal::Segment> segments;
   SENTINEL_CO_CHECK(co_await replay_logs(segments));
+  // Only now: a store that is found damaged is left as it was found.
+  SENTINEL_CO_CHECK(co_await manifest_->start());
   auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, std::move(segments));
   if (!wal) co_return std::unexpected(std::move(wal).error());
   wal_ = std::move(*wal);

@@ -120,13 +120,12 @@ core::Task<core::Result<std::unique_ptr<Manifest>>> Manifest::open(core::Shard& 
   }
   // A number that a crash left in use without a record of it is not given out again.
   manifest->next_file_number_ = std::max(manifest->files_.next_file_number, highest.next());
-  core::Status started = co_await manifest->start_new_file();
-  if (started) started = co_await manifest->remove_others();
-  if (!started) {
-    co_await manifest->close();
-    co_return std::unexpected(std::move(started).error());
-  }
   co_return manifest;
+}
+
+core::Task<core::Status> Manifest::start() {
+  SENTINEL_CO_CHECK(co_await start_new_file());
+  co_return co_await remove_others();
 }
 
 core::Task<core::Status> Manifest::read_existing(FileNumber number) {

@@ -5,9 +5,9 @@
 ///   record 1  header   magic, format version, store id, file size
 ///   record 2  edit     what changed; the first one after the header is the whole state
 ///
-/// Every start writes a fresh manifest (temporary file, sync, rename, directory sync) before
-/// anything else changes, so that a torn tail of the old one never matters again. A full manifest
-/// is replaced the same way.
+/// Every start reads the manifest, and once the store has been found sound writes a fresh one
+/// (temporary file, sync, rename, directory sync) before anything else changes, so that a torn tail
+/// of the old one never matters again. A full manifest is replaced the same way.
 
 #include <cstdint>
 #include <map>
@@ -82,12 +82,14 @@ class Manifest {
     std::uint64_t store_id = 0;
   };
 
-  /// Reads the newest manifest in the directory and starts a fresh one; writes the first one when
-  /// `create` is set. Without `create` a directory that has no manifest is Errc::corruption: a
-  /// store never starts empty by accident.
+  /// Reads the newest manifest in the directory and changes nothing. Without `create` a directory
+  /// that has none is Errc::corruption: a store never starts empty by accident.
   static core::Task<core::Result<std::unique_ptr<Manifest>>> open(core::Shard& shard,
                                                                   Options options, bool create);
   ~Manifest();
+  /// Writes the fresh manifest and removes the files that it does not name. Before any other
+  /// change.
+  core::Task<core::Status> start();
 
   [[nodiscard]] const FileSet& files() const { return files_; }
   FileNumber new_file_number() {

@@ -106,7 +106,10 @@ TEST_CASE("a file that is cut, missing or another's is named") {
       // A log that waits to be used again may be cut without harm; nothing else may.
       const bool may_be_spare = path.find("/wal-") != std::string::npos;
       REQUIRE((may_be_spare || recovered.error.has_value()));
-      if (recovered.error.has_value()) CHECK(recovered.error->find(path) != std::string::npos);
+      if (recovered.error.has_value()) {
+        CHECK(recovered.error->find(path) != std::string::npos);
+        CHECK_MESSAGE(recovered.disk.hash() == cut.hash(), "a refused start changes nothing");
+      }
     }
     for (const std::string& other : paths) {
       if (other == path || disk.get(other)->size() != contents.size()) continue;
