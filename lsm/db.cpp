@@ -1,11 +1,6 @@
 #include "lsm/db.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
-#include "core/codec.h"
-#include "lsm/log_reader.h"
+#include "lsm/log_replay.h"
 #include "lsm/sstable_writer.h"
 
 namespace sentinel::lsm {
@@ -41,11 +36,15 @@ core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOpt
 
 core::Task<core::Status> Db::recover() {
   SENTINEL_CO_CHECK(co_await open_tables());
-  std::vector<Wal::Segment> segments;
-  SENTINEL_CO_CHECK(co_await replay_logs(segments));
+  visible_ = manifest_->files().flushed_sequence;
+  LogReplay replay(shard_, options_.directory, options_.store_id, manifest_->files());
+  SENTINEL_CO_CHECK(co_await replay.run([this](const WriteBatch& batch) { apply(batch); }));
+  next_sequence_ = replay.next_sequence();
+  recovery_.batches = replay.batches();
+  recovery_.torn_bytes = replay.torn_bytes();
   // Only now: a store that is found damaged is left as it was found.
   SENTINEL_CO_CHECK(co_await manifest_->start());
-  auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, std::move(segments));
+  auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, replay.segments());
   if (!wal) co_return std::unexpected(std::move(wal).error());
   wal_ = std::move(*wal);
   recovery_.direct_io = wal_->direct();
@@ -60,132 +59,6 @@ core::Task<core::Status> Db::open_tables() {
     tables_.insert(tables_.begin(), std::move(*table));  // A higher number is a newer table.
   }
   co_return core::Status();
-}
-
-/// Replays the segments in the order of their numbers. Each used segment's header says which
-/// sequence it starts with, so a missing tail of the one before, or a missing segment, can't pass
-/// for a tear; and what a recovery once cut never comes back.
-core::Task<core::Status> Db::replay_logs(std::vector<Wal::Segment>& segments) {
-  struct Used {
-    WalInfo info;
-    SequenceNumber first;
-  };
-  std::vector<Used> used;
-  next_sequence_ = manifest_->files().flushed_sequence.next();
-  visible_ = manifest_->files().flushed_sequence;
-  for (const auto& [number, info] : manifest_->files().wals) {
-    SENTINEL_CO_TRY(first, co_await first_sequence_of(info));
-    if (first.has_value()) {
-      used.push_back({info, *first});
-    } else if (info.started) {
-      co_return core::fail(
-          core::Errc::corruption,
-          fmt::format("{}/{} is damaged at offset 0: what was written there is gone",
-                      options_.directory, wal_file_name(number)));
-    } else {
-      segments.push_back(
-          {.number = info.number, .size_bytes = info.size_bytes, .last_sequence = {}});
-    }
-  }
-  for (std::size_t i = 0; i < used.size(); ++i) {
-    if (used[i].first > next_sequence_) {
-      co_return core::fail(
-          core::Errc::corruption,
-          fmt::format("{}/{} starts with operation {}, but {} is missing", options_.directory,
-                      wal_file_name(used[i].info.number), used[i].first, next_sequence_));
-    }
-    Wal::Segment segment{
-        .number = used[i].info.number, .size_bytes = used[i].info.size_bytes, .last_sequence = {}};
-    std::optional<SequenceNumber> next_first;
-    if (i + 1 < used.size()) next_first = used[i + 1].first;
-    SENTINEL_CO_CHECK(co_await replay_segment(segment, next_first));
-    segments.push_back(segment);
-  }
-  std::ranges::sort(segments, {}, &Wal::Segment::number);
-  co_return core::Status();
-}
-
-core::Task<core::Result<std::optional<SequenceNumber>>> Db::first_sequence_of(const WalInfo& wal) {
-  const std::string path = options_.directory + "/" + wal_file_name(wal.number);
-  auto file = co_await core::File::open(shard_, path, core::open_flags::read);
-  if (!file) {
-    co_return core::fail(core::Errc::corruption, fmt::format("{} is named by the manifest: {}",
-                                                             path, file.error().message));
-  }
-  LogReader reader(*file, wal.number, wal.size_bytes);
-  auto record = co_await reader.next();
-  co_await file->close();
-  if (!record) co_return std::unexpected(std::move(record).error());
-  if (!record->has_value()) co_return std::nullopt;
-  core::ByteReader start((*record)->body);
-  const std::uint64_t magic = start.u64();
-  const std::uint32_t version = start.u32();
-  if (start.failed() || (*record)->type != kWalHeaderRecord || magic != kWalMagic) {
-    co_return core::fail(core::Errc::corruption,
-                         fmt::format("{} is damaged at offset 0: no log header", path));
-  }
-  if (version > kFormatVersion) {
-    co_return core::fail(core::Errc::newer_format,
-                         fmt::format("{} has format {}, this release reads up to {}", path, version,
-                                     kFormatVersion));
-  }
-  auto header = core::decode_fields<WalHeader>((*record)->body);
-  if (!header || header->store_id != options_.store_id) {
-    co_return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", path));
-  }
-  co_return header->first_sequence;
-}
-
-core::Task<core::Status> Db::replay_segment(Wal::Segment& segment,
-                                            std::optional<SequenceNumber> next_first) {
-  const std::string path = options_.directory + "/" + wal_file_name(segment.number);
-  auto file =
-      co_await core::File::open(shard_, path, core::open_flags::read | core::open_flags::write);
-  if (!file) co_return std::unexpected(std::move(file).error());
-  LogReader reader(*file, segment.number, segment.size_bytes);
-  core::Status status;
-  for (bool first = true;; first = false) {
-    auto record = co_await reader.next();
-    if (!record) {
-      status = std::unexpected(std::move(record).error());
-      break;
-    }
-    if (!record->has_value()) break;
-    if (first) continue;  // The header, read before.
-    auto batch = WriteBatch::decode((*record)->body);
-    if (!batch || (*record)->type != kWalBatchRecord) {
-      status = core::fail(core::Errc::corruption,
-                          fmt::format("{} is damaged: a malformed record", path));
-      break;
-    }
-    // An earlier recovery cut here and went on in the next segment.
-    if (next_first.has_value() && batch->first_sequence() >= *next_first) break;
-    segment.last_sequence = batch->first_sequence() + (batch->count() - 1);
-    if (segment.last_sequence < next_sequence_) continue;  // In a table already.
-    if (batch->first_sequence() != next_sequence_) {
-      status = core::fail(core::Errc::corruption,
-                          fmt::format("{} is damaged: operation {} follows {}", path,
-                                      batch->first_sequence(), next_sequence_));
-      break;
-    }
-    next_sequence_ = segment.last_sequence.next();
-    apply(*batch);
-    ++recovery_.batches;
-  }
-  if (status && next_first.has_value() && next_sequence_ < *next_first) {
-    status =
-        core::fail(core::Errc::corruption,
-                   fmt::format("{} is damaged at offset {}: operations {} to {} are missing", path,
-                               reader.end().offset, next_sequence_, next_first->value() - 1));
-  }
-  if (status && !next_first.has_value()) {
-    recovery_.torn_bytes += reader.end().torn_bytes;
-    // What was read may stand in the device's cache only; it is served from now on, so it must not
-    // be lost any more.
-    status = co_await file->sync_data();
-  }
-  co_await file->close();
-  co_return status;
 }
 
 core::Task<void> Db::write(WriteBatch batch) {

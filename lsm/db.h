@@ -89,10 +89,6 @@ class Db {
 
   core::Task<core::Status> recover();
   core::Task<core::Status> open_tables();
-  core::Task<core::Status> replay_logs(std::vector<Wal::Segment>& segments);
-  core::Task<core::Status> replay_segment(Wal::Segment& segment,
-                                          std::optional<SequenceNumber> next_first);
-  core::Task<core::Result<std::optional<SequenceNumber>>> first_sequence_of(const WalInfo& wal);
   void apply(const WriteBatch& batch);
   void rotate_if_full();
   void rotate();
