@@ -5,6 +5,12 @@
 
 namespace sentinel::lsm {
 
+namespace {
+// With more log segments than that a start flushes: a store that is started again and again and
+// written little must not keep a segment of each life.
+constexpr std::size_t kSealedAtStartMax = 4;
+}  // namespace
+
 Db::Db(core::Shard& shard, DbOptions options)
     : shard_(shard),
       options_(std::move(options)),
@@ -31,6 +37,7 @@ core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOpt
     co_return std::unexpected(std::move(recovered).error());
   }
   db->scope_.spawn(db->flush_loop());
+  if (db->wal_->sealed_count() > kSealedAtStartMax) db->rotate();
   co_return db;
 }
 
@@ -44,7 +51,8 @@ core::Task<core::Status> Db::recover() {
   recovery_.torn_bytes = replay.torn_bytes();
   // Only now: a store that is found damaged is left as it was found.
   SENTINEL_CO_CHECK(co_await manifest_->start());
-  auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, replay.segments());
+  auto wal = co_await Wal::start(shard_, options_.wal, *manifest_, replay.segments(),
+                                 manifest_->files().flushed_sequence);
   if (!wal) co_return std::unexpected(std::move(wal).error());
   wal_ = std::move(*wal);
   recovery_.direct_io = wal_->direct();

@@ -104,10 +104,15 @@ Manifest::~Manifest() = default;
 core::Task<core::Result<std::unique_ptr<Manifest>>> Manifest::open(core::Shard& shard,
                                                                    Options options, bool create) {
   std::unique_ptr<Manifest> manifest(new Manifest(shard, std::move(options)));
-  SENTINEL_CO_TRY(names, co_await core::list_directory(shard, manifest->options_.directory));
+  auto names = co_await core::list_directory(shard, manifest->options_.directory);
+  if (!names && names.error().code == core::Errc::not_found) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} is missing", manifest->options_.directory));
+  }
+  if (!names) co_return std::unexpected(std::move(names).error());
   FileNumber newest{0};
   FileNumber highest{0};
-  for (const std::string& name : names) {
+  for (const std::string& name : *names) {
     const ParsedFileName parsed = parse_file_name(name);
     highest = std::max(highest, parsed.number);
     if (parsed.kind == FileKind::manifest) newest = std::max(newest, parsed.number);

@@ -94,23 +94,41 @@ Wal::~Wal() = default;
 
 core::Task<core::Result<std::unique_ptr<Wal>>> Wal::start(core::Shard& shard, WalOptions options,
                                                           Manifest& manifest,
-                                                          std::vector<Segment> recovered) {
+                                                          std::vector<Segment> recovered,
+                                                          SequenceNumber flushed) {
   std::unique_ptr<Wal> wal(new Wal(shard, std::move(options), manifest));
-  wal->sealed_.assign(recovered.begin(), recovered.end());
-  auto prepared = co_await wal->prepare_one(wal->options_.first_segment_bytes);
-  core::Status filled;
-  if (!prepared) {
-    filled = std::unexpected(std::move(prepared).error());
-  } else {
-    filled = co_await wal->prefill(wal->ready_.back().segment.number, false);
+  core::Status status = co_await wal->sort_recovered(recovered, flushed);
+  if (status) {
+    auto prepared = co_await wal->prepare_one(wal->options_.first_segment_bytes);
+    if (!prepared) status = std::unexpected(std::move(prepared).error());
   }
-  if (!filled) {
+  if (status) status = co_await wal->prefill(wal->ready_.back().segment.number, false);
+  if (!status) {
     co_await wal->close();
-    co_return std::unexpected(std::move(filled).error());
+    co_return std::unexpected(std::move(status).error());
   }
   wal->scope_.spawn(wal->commit_loop());
   wal->scope_.spawn(wal->prepare_loop());
   co_return wal;
+}
+
+/// Keeps what holds unflushed entries. The rest is used again, or starting again and again would
+/// fill the disk.
+core::Task<core::Status> Wal::sort_recovered(const std::vector<Segment>& recovered,
+                                             SequenceNumber flushed) {
+  VersionEdit edit;
+  for (const Segment& segment : recovered) {
+    if (segment.last_sequence > flushed) {
+      sealed_.push_back(segment);
+    } else {
+      edit.wals_removed.push_back(segment.number);
+      free_.push_back(segment);
+    }
+  }
+  if (free_.empty()) co_return core::Status();
+  SENTINEL_CO_CHECK(co_await manifest_.apply(std::move(edit)));
+  trim_free();
+  co_return core::Status();
 }
 
 core::Task<void> Wal::append(const WriteBatch& batch) {
@@ -356,6 +374,10 @@ void Wal::recycle(const std::vector<FileNumber>& numbers) {
     free_.push_back(sealed_.front());
     sealed_.pop_front();
   }
+  trim_free();
+}
+
+void Wal::trim_free() {
   while (free_.size() > kFreeMax) {
     // Not named by the manifest any more: if the removal fails, the next start removes it.
     scope_.spawn([](core::Shard& shard, std::string name) -> core::Task<void> {

@@ -69,12 +69,13 @@ class Wal {
     SequenceNumber last_sequence;  ///< Zero while it holds nothing.
   };
 
-  /// Starts a new segment; `recovered` are those of earlier lives that still hold unflushed
-  /// entries. `manifest` outlives the log.
+  /// Starts a new segment. `recovered` are those of earlier lives; which hold nothing above
+  /// `flushed` are used again. `manifest` outlives the log.
   static core::Task<core::Result<std::unique_ptr<Wal>>> start(core::Shard& shard,
                                                               WalOptions options,
                                                               Manifest& manifest,
-                                                              std::vector<Segment> recovered);
+                                                              std::vector<Segment> recovered,
+                                                              SequenceNumber flushed);
   ~Wal();
 
   /// Resolves when the batch is on disk, in the order of the calls; the position in the log is
@@ -92,6 +93,9 @@ class Wal {
   /// after it.
   [[nodiscard]] std::vector<FileNumber> obsolete(SequenceNumber flushed) const;
   void recycle(const std::vector<FileNumber>& numbers);
+
+  /// Segments before the active one that are still needed.
+  [[nodiscard]] std::size_t sealed_count() const { return sealed_.size(); }
 
   /// Writes what is queued, then stops.
   core::Task<void> close();
@@ -130,6 +134,9 @@ class Wal {
   core::Task<core::Status> write_flight();
   core::Task<void> take_next_segment();
 
+  core::Task<core::Status> sort_recovered(const std::vector<Segment>& recovered,
+                                          SequenceNumber flushed);
+  void trim_free();
   core::Task<void> prepare_loop();
   core::Task<core::Result<bool>> prepare_one(std::uint64_t size_bytes);
   core::Task<core::Status> prefill(FileNumber number, bool paced);
