@@ -41,10 +41,11 @@ BrokerShard::~BrokerShard() = default;
 core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count) {
   std::unique_ptr<BrokerShard> broker(new BrokerShard(shard, layout, shard_count));
-  for (std::uint32_t store = shard.id(); store < layout.store_count; store += shard_count) {
+  for (std::uint32_t store = shard.id(); store < layout.identity.store_count;
+       store += shard_count) {
     lsm::DbOptions options;
     options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
-    options.store_id = store;
+    options.store_id = layout.identity.store_id(store);
     options.memtable_bytes = layout.memtable_bytes;
     options.cache = &broker->cache_;
     options.wal = layout.wal;
@@ -200,12 +201,12 @@ core::Task<bool> BrokerShard::cancel_wait(BrokerShard* self, std::uint64_t key) 
 }
 
 BrokerShard& BrokerShard::home_of(GroupId group) const {
-  const auto store = static_cast<std::uint32_t>(group.value() % layout_.store_count);
+  const auto store = static_cast<std::uint32_t>(group.value() % layout_.identity.store_count);
   return *peers_[store % shard_count_];
 }
 
 lsm::Db& BrokerShard::store_of(GroupId group) const {
-  return *stores_.at(static_cast<std::uint32_t>(group.value() % layout_.store_count));
+  return *stores_.at(static_cast<std::uint32_t>(group.value() % layout_.identity.store_count));
 }
 
 core::Task<void> BrokerShard::close() {

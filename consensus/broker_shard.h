@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "consensus/controller.h"
+#include "consensus/data_directory.h"
 #include "consensus/metadata.h"
 #include "consensus/partition.h"
 #include "core/log.h"
@@ -25,8 +26,7 @@ namespace sentinel::consensus {
 /// Shared by all shards of a node, constant after start.
 struct BrokerLayout {
   std::string data_directory;
-  std::uint32_t store_count = 1;
-  core::Uuid cluster_id;
+  Identity identity;
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
   std::size_t cache_bytes = std::size_t{64} << 20;  ///< Blocks of tables, for each shard.

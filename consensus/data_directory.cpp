@@ -84,6 +84,24 @@ core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open(
   co_return directory;
 }
 
+core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open_existing(
+    core::Shard& shard, std::string path) {
+  const auto stat = co_await core::stat_path(shard, path + "/identity");
+  if (!stat && stat.error().code == core::Errc::not_found) {
+    co_return core::fail(core::Errc::not_found,
+                         fmt::format("{} is no data directory: it has no identity file", path));
+  }
+  if (!stat) co_return std::unexpected(stat.error());
+  std::unique_ptr<DataDirectory> directory(new DataDirectory(shard, std::move(path)));
+  core::Status status = co_await directory->take_lock();
+  if (status) status = co_await directory->read_identity();
+  if (!status) {
+    co_await directory->close();
+    co_return std::unexpected(std::move(status).error());
+  }
+  co_return directory;
+}
+
 core::Task<core::Status> DataDirectory::take_lock() {
   auto file = co_await core::File::open(shard_, path_ + "/LOCK",
                                         core::open_flags::write | core::open_flags::create);

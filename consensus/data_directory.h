@@ -10,8 +10,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
+#include "core/bytes.h"
 #include "core/io.h"
 #include "core/uuid.h"
 
@@ -23,6 +25,11 @@ struct Identity {
   core::Uuid disk_id;
   std::uint32_t store_count = 1;
   bool ready = false;
+
+  /// Written into every file of the store, so that a store of another directory is recognised.
+  [[nodiscard]] std::uint64_t store_id(std::uint32_t store) const {
+    return core::load_be<std::uint64_t>(std::as_bytes(std::span(disk_id.bytes)).data()) + store;
+  }
 
   static void fields(auto& self, auto& visit) {
     visit(self.cluster_id.bytes);
@@ -40,6 +47,9 @@ class DataDirectory {
   /// corruption, no_space; the message says what to do.
   static core::Task<core::Result<std::unique_ptr<DataDirectory>>> open(
       core::Shard& shard, std::string path, std::int32_t node_id, std::uint32_t new_store_count);
+  /// Locks a directory that has an identity. Errors as open(), and not_found.
+  static core::Task<core::Result<std::unique_ptr<DataDirectory>>> open_existing(core::Shard& shard,
+                                                                                std::string path);
   ~DataDirectory();
 
   [[nodiscard]] const Identity& identity() const { return identity_; }

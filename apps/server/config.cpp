@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <boost/program_options.hpp>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -107,7 +108,7 @@ core::Result<ServerConfig> check(const Raw& raw) {
   config.io = *io;
   if (!raw.advertise.empty()) {
     // Without a port of its own it takes the one that the server listens on.
-    auto advertise = net::HostPort::parse(raw.advertise, config.port == 0 ? 9092 : config.port);
+    auto advertise = net::HostPort::parse(raw.advertise, 0);
     if (!advertise)
       return std::unexpected(
           usage_error(fmt::format("--advertise: {}", advertise.error().message)));
@@ -175,7 +176,9 @@ core::Result<std::variant<ServerConfig, PrintAndExit>> parse_server_config(
     if (values.contains("config")) {
       const auto path = values["config"].as<std::string>();
       std::ifstream file(path);
-      if (!file) return std::unexpected(usage_error(fmt::format("--config: cannot read {}", path)));
+      // A directory can be opened, and reads as an empty file.
+      if (!file || std::filesystem::is_directory(path))
+        return std::unexpected(usage_error(fmt::format("--config: cannot read {}", path)));
       po::store(po::parse_config_file(file, settings), values);
     }
     po::notify(values);

@@ -63,11 +63,14 @@ core::Task<void> ConnectionHost::move(Socket* socket, core::Shard::Id to) {
 }
 
 HostPort ConnectionHost::endpoint_of(const Socket& socket) const {
-  if (config_.advertise.has_value()) return *config_.advertise;
   const auto local = socket.local_address();
   // A connection that is gone already has no address, and nobody to tell it to.
-  if (!local) return HostPort{.host = "localhost", .port = 0};
-  return HostPort{.host = local->host(), .port = local->port};
+  HostPort endpoint{.host = local ? local->host() : "localhost",
+                    .port = local ? local->port : std::uint16_t{0}};
+  if (!config_.advertise.has_value()) return endpoint;
+  endpoint.host = config_.advertise->host;
+  if (config_.advertise->port != 0) endpoint.port = config_.advertise->port;
+  return endpoint;
 }
 
 void ConnectionHost::report(const Socket& socket, const std::string& error) {

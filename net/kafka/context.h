@@ -18,7 +18,8 @@ namespace sentinel::net::kafka {
 struct BrokerConfig {
   std::int32_t node_id = 1;
   std::string cluster_id;
-  /// The address that clients are told; unset: the one they connected to.
+  /// The address that clients are told; unset: the one they connected to. Port 0: the port they
+  /// connected to.
   std::optional<HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;

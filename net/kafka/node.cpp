@@ -52,8 +52,7 @@ core::Task<core::Status> Node::open_data() {
                          .auto_create_topics = options_.auto_create_topics,
                          .default_partitions = options_.default_partitions};
   layout_ = consensus::BrokerLayout{.data_directory = options_.data_directory,
-                                    .store_count = identity.store_count,
-                                    .cluster_id = identity.cluster_id,
+                                    .identity = identity,
                                     .create = !identity.ready,
                                     .memtable_bytes = options_.memtable_bytes,
                                     .wal = options_.wal,

@@ -24,6 +24,8 @@ struct Refusal {
   std::string_view message;
 };
 
+/// A group's coordinator is "not available" and not refused for good: librdkafka asks for one also
+/// when partitions are assigned by hand, and would hand a final refusal to the application.
 Refusal refusal_of(std::int8_t key_type) {
   if (key_type == kGroupKey) return {ErrorCode::coordinator_not_available, kNoGroups};
   if (key_type == kTransactionKey)
