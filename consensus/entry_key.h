@@ -43,7 +43,8 @@ struct EntryKey {
   static core::Result<EntryKey> decode(core::ByteSpan key);
 };
 
-/// The key of a group's only record of this kind.
+/// The key of a group's only record of this kind, which is its last byte.
+inline constexpr std::size_t kGroupKeyBytes = 9;
 core::Bytes group_key(GroupId group, KeyKind kind);
 
 /// Searches the entries of one group; see lsm::SeekTarget. Keys of other groups sort before or

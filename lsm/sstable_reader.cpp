@@ -43,6 +43,7 @@ core::Task<core::Status> SSTableReader::load(const std::string& path) {
   SENTINEL_CO_CHECK(co_await check_footer(index, properties));
   SENTINEL_CO_TRY(index_block, co_await read_part(index));
   index_ = std::move(index_block);
+  data_end_ = index.offset;
   SENTINEL_CO_TRY(stored, co_await read_part(properties));
   // The manifest may have moved the table to another level since.
   TableInfo expected = info_;

@@ -28,6 +28,9 @@ class SSTableReader {
 
   [[nodiscard]] const TableInfo& info() const { return info_; }
   [[nodiscard]] const core::Bytes& index() const { return index_; }
+  [[nodiscard]] const std::string& path() const { return file_.path(); }
+  /// Where the data blocks end and the index begins.
+  [[nodiscard]] std::uint64_t data_end() const { return data_end_; }
   /// The verified content of a data block, from the cache or the file.
   core::Task<core::Result<core::Bytes>> read_block(TableHandle handle) const;
   /// The error for a block whose checksum holds but whose content makes no sense.
@@ -48,6 +51,7 @@ class SSTableReader {
   BlockCache* const cache_;
   core::File file_;
   core::Bytes index_;
+  std::uint64_t data_end_ = 0;
 };
 
 /// A walk over one table. Stepping within a loaded block does not wait; crossing into the next one

@@ -16,6 +16,7 @@ Commands:
   produce   write records: one message, or a line a record from a file or standard input
   consume   print records: up to the end that stands now, or on and on with --follow
   topics    list, describe, create, delete
+  verify    check the data directory of a server that is stopped
 
 `sentinel-cli COMMAND --help` explains the flags of a command. Every long flag works with one dash
 or two (-topic, --topic), with a space or = in front of its value. The broker is localhost:9092
@@ -71,6 +72,17 @@ inline constexpr std::string_view kTopicsHelp =
   sentinel-cli topics describe orders
   sentinel-cli topics create orders -partitions 3 -config retention.ms=86400000
   sentinel-cli topics delete orders                 deletes its records, at once
+
+)";
+
+inline constexpr std::string_view kVerifyHelp =
+    R"(sentinel-cli verify: check the data directory of a server that is stopped.
+
+  sentinel-cli verify -data ./data
+
+Reads every file and changes none: each checksum down to those of the record batches, the order of
+entries, the indexes, and that the files are those which the manifests name. Says what is damaged
+and where. Exit code 0 means that nothing is.
 
 )";
 

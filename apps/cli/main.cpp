@@ -1,4 +1,4 @@
-/// sentinel-cli: write to, read from and look after a broker.
+/// sentinel-cli: write to, read from and look after a broker, and check its data.
 
 #include <fmt/format.h>
 
@@ -72,6 +72,17 @@ core::ExitCode run(const Options& options) {
   }
   core::Shard* blocking = &(*runtime)->shard(1);
   const core::ExitCode code = (*runtime)->run_on(0, &program<Options>, blocking, &options);
+  (*runtime)->stop();
+  return code;
+}
+
+core::ExitCode run(const VerifyOptions& options) {
+  auto runtime = core::Runtime::start({.shards = 1, .io = options.io, .seed = 1, .pin = false});
+  if (!runtime) {
+    report(runtime.error());
+    return core::ExitCode::no_io_backend;
+  }
+  const core::ExitCode code = (*runtime)->run_on(0, &verify, &options);
   (*runtime)->stop();
   return code;
 }

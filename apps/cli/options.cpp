@@ -28,8 +28,10 @@ std::unexpected<core::Error> usage(std::string_view what, std::string_view comma
 /// Declared options of one command with what the user gave.
 class Arguments {
  public:
-  explicit Arguments(std::string_view command) : command_(command), options_("Flags") {
-    add("broker", "HOST:PORT", "broker to connect to (default localhost:9092)");
+  /// `connects`: the command talks to a broker, and takes the flags for that.
+  explicit Arguments(std::string_view command, bool connects = true)
+      : command_(command), connects_(connects), options_("Flags") {
+    if (connects_) add("broker", "HOST:PORT", "broker to connect to (default localhost:9092)");
   }
 
   void add(const char* name, std::string_view value_name, const char* text) {
@@ -69,6 +71,7 @@ class Arguments {
   [[nodiscard]] std::string explain(const po::error& error) const;
 
   const std::string command_;
+  const bool connects_;
   po::options_description options_;
   po::variables_map values_;
   int words_max_ = 0;
@@ -77,7 +80,7 @@ class Arguments {
 /// False when the user asked for help.
 core::Result<bool> Arguments::parse(const Strings& arguments) {
   add("io", "KIND", "auto, uring (io_uring) or asio (epoll and threads)");
-  add("timeout", "SECONDS", "how long one request may take (default 30)");
+  if (connects_) add("timeout", "SECONDS", "how long one request may take (default 30)");
   add_switch("help", "print this text");
   po::options_description all;
   all.add(options_);
@@ -139,6 +142,14 @@ core::Result<std::vector<std::pair<std::string, std::string>>> Arguments::pairs(
   return parsed;
 }
 
+core::Result<core::IoKind> io_of(const Arguments& arguments) {
+  const auto io = arguments.text("io");
+  if (!io) return core::IoKind::automatic;
+  const auto kind = core::parse_io_kind(*io);
+  if (!kind) return arguments.refuse(fmt::format("--io '{}' is none of auto, uring, asio", *io));
+  return *kind;
+}
+
 core::Result<ConnectionOptions> connection_of(const Arguments& arguments) {
   ConnectionOptions connection;
   if (const auto broker = arguments.text("broker")) {
@@ -146,11 +157,8 @@ core::Result<ConnectionOptions> connection_of(const Arguments& arguments) {
     if (!parsed) return arguments.refuse(fmt::format("--broker: {}", parsed.error().message));
     connection.broker = std::move(*parsed);
   }
-  if (const auto io = arguments.text("io")) {
-    const auto kind = core::parse_io_kind(*io);
-    if (!kind) return arguments.refuse(fmt::format("--io '{}' is none of auto, uring, asio", *io));
-    connection.io = *kind;
-  }
+  SENTINEL_TRY(io, io_of(arguments));
+  connection.io = io;
   SENTINEL_TRY(timeout, arguments.number<std::int32_t>("timeout", 1, 86'400));
   if (timeout) connection.timeout = std::chrono::seconds(*timeout);
   return connection;
@@ -366,6 +374,24 @@ core::Result<Command> parse_topics(const Strings& given) {
   return options;
 }
 
+// verify
+
+core::Result<Command> parse_verify(const Strings& given) {
+  Arguments arguments("verify", false);
+  arguments.add("data", "DIR", "data directory to check; no server may run on it");
+  arguments.add("output,o", "FORM", "text or json");
+  SENTINEL_TRY(go, arguments.parse(given));
+  if (!go) return PrintAndExit{fmt::format("{}{}", kVerifyHelp, arguments.help())};
+  VerifyOptions options;
+  options.data = arguments.text("data").value_or("");
+  if (options.data.empty()) return arguments.refuse("--data is missing");
+  SENTINEL_TRY(io, io_of(arguments));
+  options.io = io;
+  SENTINEL_TRY(output, output_of(arguments, false));
+  options.output = output;
+  return options;
+}
+
 bool is_flag(std::string_view word, std::string_view name) {
   return word.starts_with('-') && word.substr(word.starts_with("--") ? 2 : 1) == name;
 }
@@ -375,12 +401,14 @@ bool is_flag(std::string_view word, std::string_view name) {
 core::Result<Command> parse_command(int argc, const char* const* argv) {
   Strings arguments;
   for (int i = 1; i < argc; ++i) arguments.emplace_back(argv[i]);
-  if (arguments.empty()) return usage("a command is missing: produce, consume or topics", "");
+  if (arguments.empty())
+    return usage("a command is missing: produce, consume, topics or verify", "");
   const std::string command = arguments.front();
   const Strings rest(arguments.begin() + 1, arguments.end());
   if (command == "produce") return parse_produce(rest);
   if (command == "consume") return parse_consume(rest);
   if (command == "topics") return parse_topics(rest);
+  if (command == "verify") return parse_verify(rest);
   if (is_flag(command, "version")) return PrintAndExit{"sentinel-cli " SENTINEL_VERSION "\n"};
   if (is_flag(command, "help") || command == "help") {
     if (command == "help" && rest.size() == 1 && !rest.front().starts_with('-')) {
@@ -392,8 +420,9 @@ core::Result<Command> parse_command(int argc, const char* const* argv) {
   }
   if (command.starts_with('-'))
     return usage(fmt::format("unknown flag '{}' in front of the command", command), "");
-  return usage(fmt::format("'{}' is no command; there are produce, consume and topics", command),
-               "");
+  return usage(
+      fmt::format("'{}' is no command; there are produce, consume, topics and verify", command),
+      "");
 }
 
 }  // namespace sentinel::apps

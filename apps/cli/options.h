@@ -69,12 +69,19 @@ struct TopicsOptions {
   Output output = Output::text;
 };
 
+struct VerifyOptions {
+  std::string data;
+  core::IoKind io = core::IoKind::automatic;
+  Output output = Output::text;
+};
+
 /// Text to print instead of doing anything: --help, --version.
 struct PrintAndExit {
   std::string text;
 };
 
-using Command = std::variant<PrintAndExit, ProduceOptions, ConsumeOptions, TopicsOptions>;
+using Command =
+    std::variant<PrintAndExit, ProduceOptions, ConsumeOptions, TopicsOptions, VerifyOptions>;
 
 /// Errors are one sentence for the user.
 core::Result<Command> parse_command(int argc, const char* const* argv);

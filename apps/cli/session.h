@@ -28,5 +28,7 @@ core::ExitCode report(const core::Error& error);
 core::Task<core::ExitCode> produce(Session* session, const ProduceOptions* options);
 core::Task<core::ExitCode> consume(Session* session, const ConsumeOptions* options);
 core::Task<core::ExitCode> topics(Session* session, const TopicsOptions* options);
+/// Needs no broker.
+core::Task<core::ExitCode> verify(core::Shard& shard, const VerifyOptions* options);
 
 }  // namespace sentinel::apps

@@ -18,7 +18,7 @@ import clients
 import confluent_kafka
 import wire
 from cases import Skip, case, expect, expect_equal, run
-from server import DEADLINE, HOST, IO, Server, Workspace, run_server
+from server import BIN, DEADLINE, HOST, IO, Server, Workspace, run_server
 
 USAGE, PORT_IN_USE, DATA_LOCKED, DATA_UNUSABLE, NEWER_FORMAT, DATA_CORRUPT, DISK_FULL = 2, 10, 11, 12, 13, 14, 15
 BLOCK = 4096
@@ -167,6 +167,7 @@ def a_configuration_file_is_read_and_checked():
     bad.write_text("port = twelve\n")
     expect_refused(USAGE, "--config", bad, parts=["twelve"])
     expect_refused(USAGE, "--config", World.folder / "missing.conf", parts=["missing.conf"])
+    expect_refused(USAGE, "--config", World.folder, parts=[World.folder])
 
 
 # What stands in the way of a start.
@@ -305,6 +306,49 @@ def a_missing_log_is_found():
     wal, _ = wal_with_records(data)
     wal.unlink()
     expect_damage_found(World.small, data, wal)
+
+
+@case
+def a_missing_store_is_found():
+    data = World.small.copy()
+    shutil.rmtree(stores(data)[0])
+    expect_refused(DATA_CORRUPT, *start_flags(data), parts=[stores(World.small.original)[0].name, "missing"])
+
+
+@case
+def a_store_of_another_data_directory_is_found():
+    data = World.small.copy()
+    for name in ("identity", stores(data)[0].name):
+        mixed = World.small.copy()
+        here, there = mixed / name, World.large.original / name
+        shutil.rmtree(here) if here.is_dir() else here.unlink()
+        shutil.copytree(there, here) if there.is_dir() else shutil.copyfile(there, here)
+        expect_refused(DATA_CORRUPT, *start_flags(mixed), parts=["another store"])
+
+
+def verify(data):
+    done = subprocess.run([BIN / "sentinel-cli", "verify", "-data", data, *IO_FLAGS], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+@case
+def verify_finds_damage_without_a_server():
+    data = World.large.copy()
+    code, said = verify(data)
+    expect(code == 0 and "No damage" in said, f"a sound directory: {said!r}")
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    table = max((path for store in stores(data) for path in store.glob("table-*.sst")), key=lambda each: each.stat().st_size)
+    for offset in (10, table.stat().st_size // 2, table.stat().st_size - 1):
+        flip(table, offset)
+        code, said = verify(data)
+        expect(code == 1 and str(table) in said and "offset" in said, f"a flipped byte at {offset}: {said!r}")
+        flip(table, offset)
+    expect_equal({path: path.read_bytes() for path in before}, before, "the files")
+    code, said = verify(World.folder / "nowhere")
+    expect(code == 1 and "no data directory" in said, f"no directory: {said!r}")
+    with Server(data):
+        code, said = verify(data)
+        expect(code == 1 and "in use by another process" in said, f"beside a server: {said!r}")
 
 
 @case

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "lsm/store_check.h"
+
 namespace sentinel::test {
 
 using core::Bytes;
@@ -88,6 +90,23 @@ class Recovery final : public NodeProgram {
   Contents contents_;
 };
 
+class Check final : public NodeProgram {
+ public:
+  Task<void> run(Shard& shard) override {
+    const lsm::DbOptions store = small_options();
+    lsm::StoreCheckOptions options;
+    options.directory = store.directory;
+    options.store_id = store.store_id;
+    found_ = co_await lsm::check_store(shard, std::move(options));
+  }
+  void request_stop() override {}
+
+  [[nodiscard]] const lsm::StoreCheck& found() const { return found_; }
+
+ private:
+  lsm::StoreCheck found_;
+};
+
 }  // namespace
 
 Contents contents_after(const Script& script, int count) {
@@ -138,6 +157,19 @@ Recovered recover(const DiskImage& image, bool create) {
   SENTINEL_ASSERT(world.stop(node));
   recovered.disk = world.disk(node).image();
   return recovered;
+}
+
+std::vector<std::string> find_problems(const DiskImage& image, DiskImage& after) {
+  SimWorld world(1);
+  const NodeId node = world.add_node(
+      {.program = [](const NodeContext&) { return std::make_unique<Check>(); }, .image = image});
+  world.start(node);
+  world.run_until([&] { return world.is_idle(node); }, 60s);
+  std::vector<std::string> problems =
+      static_cast<const Check&>(*world.program(node)).found().problems;
+  SENTINEL_ASSERT(world.stop(node));
+  after = world.disk(node).image();
+  return problems;
 }
 
 DiskImage empty_disk() {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "lsm/db.h"
 #include "test/support/sim_world.h"
@@ -53,6 +54,9 @@ struct Recovered {
 
 /// Opens the store on a disk, reads all of it and closes it.
 Recovered recover(const DiskImage& image, bool create);
+
+/// What the offline check finds wrong with the store on a disk. `after` is the disk behind it.
+std::vector<std::string> find_problems(const DiskImage& image, DiskImage& after);
 
 /// A disk on which a store can be made.
 DiskImage empty_disk();
