@@ -61,7 +61,8 @@ core::Task<core::ExitCode> Consumption::run() {
   print_head(*ranges);
   // Who watches sees at once that it began.
   core::Status status = co_await printer_.flush();
-  Consumer consumer(*session_.client, options_.topic, std::move(*ranges), {});
+  Consumer consumer(*session_.client, options_.topic, std::move(*ranges),
+                    {.patience = session_.timeout});
   if (status) status = co_await read(&consumer);
   co_await consumer.close();
   progress_.clear();

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <random>
+#include <string_view>
 
 #include "apps/cli/options.h"
 #include "apps/cli/session.h"
@@ -11,10 +12,17 @@
 
 namespace sentinel::apps {
 
+namespace {
+constexpr std::string_view kIsItRunning =
+    "; is the broker running there? --broker HOST:PORT names another";
+}  // namespace
+
 core::ExitCode report(const core::Error& error) {
-  fmt::print(stderr, "sentinel-cli: {}\n",
-             error.message.empty() ? core::to_string(error.code) : error.message);
-  return core::ExitCode::failed;
+  const bool gone = error.code == core::Errc::refused || error.code == core::Errc::unreachable;
+  fmt::print(stderr, "sentinel-cli: {}{}\n",
+             error.message.empty() ? core::to_string(error.code) : error.message,
+             gone ? kIsItRunning : "");
+  return gone ? core::ExitCode::cannot_connect : core::ExitCode::failed;
 }
 
 namespace {
@@ -30,9 +38,7 @@ core::Task<std::unique_ptr<Session>> open_session(core::Shard& shard, core::Shar
   client_options.request_timeout = options.timeout;
   auto client = co_await net::kafka::Client::open(shard, std::move(client_options));
   if (!client) {
-    fmt::print(stderr,
-               "sentinel-cli: {}; is the broker running there? --broker HOST:PORT names another\n",
-               client.error().message);
+    fmt::print(stderr, "sentinel-cli: {}{}\n", client.error().message, kIsItRunning);
     co_return nullptr;
   }
   co_return std::unique_ptr<Session>(

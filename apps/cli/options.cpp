@@ -80,7 +80,8 @@ class Arguments {
 /// False when the user asked for help.
 core::Result<bool> Arguments::parse(const Strings& arguments) {
   add("io", "KIND", "auto, uring (io_uring) or asio (epoll and threads)");
-  if (connects_) add("timeout", "SECONDS", "how long one request may take (default 30)");
+  if (connects_)
+    add("timeout", "SECONDS", "how long to wait for the broker, with all repetitions (default 30)");
   add_switch("help", "print this text");
   po::options_description all;
   all.add(options_);

@@ -210,7 +210,8 @@ core::Task<core::ExitCode> produce(Session* session, const ProduceOptions* optio
   if (const core::Status opened = input.open(); !opened) co_return report(opened.error());
   auto topic = co_await session->client->topic(options->topic, true, session->deadline());
   if (!topic) co_return report(topic.error());
-  auto producer = co_await Producer::open(*session->client, options->topic, {});
+  auto producer = co_await Producer::open(*session->client, options->topic,
+                                          {.delivery_timeout = session->timeout});
   if (!producer) co_return report(producer.error());
   Batcher batcher(*session, *options, **producer,
                   static_cast<std::int32_t>(topic->partitions.size()));

@@ -57,7 +57,7 @@ class RecordWalk {
 };
 
 struct ConsumerOptions {
-  FetchLimits limits;
+  FetchLimits limits = {};
   /// Answers that may wait to be taken.
   std::size_t ahead_max = 4;
   /// How long a failure that may pass is borne.

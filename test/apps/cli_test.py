@@ -243,6 +243,22 @@ def no_broker_is_exit_code_3():
 
 
 @case
+def a_broker_that_goes_away_is_exit_code_3_within_the_timeout():
+    cli("produce", "-topic", "gone", "-message", "m")
+    follower = subprocess.Popen([program("sentinel-cli"), "consume", *connection(), "-topic", "gone", "-follow",
+                                 "-from-beginning", "-timeout", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while b"value=m" not in read_line(follower):
+        pass
+    World.server.kill9()
+    try:
+        out, err = follower.communicate(timeout=DEADLINE)
+    finally:
+        World.server.start()
+    expect_equal(follower.returncode, 3, f"exit code with {err!r}")
+    expect(b"is the broker running there?" in err, f"what to do: {err!r}")
+
+
+@case
 def records_survive_a_kill_of_the_server():
     cli("produce", "-topic", "durable", "-message", "m", "-count", "100")
     World.server.kill9().start()
