@@ -355,6 +355,8 @@ def the_confluent_admin_client_creates_and_deletes_topics():
     expect_equal(create("admin-c", 1, 1, validate_only=True), errors.NO_ERROR, "validation")
     expect("admin-c" not in admin.list_topics(timeout=DEADLINE).topics, "validation creates nothing")
     expect_equal(create("admin-d", 1, 3), errors.INVALID_REPLICATION_FACTOR, "three replicas on one node")
+    twice = admin.create_topics([NewTopic("admin-e", 1, 1), NewTopic("admin-e", 2, 1)])
+    expect_equal(_confluent_error(twice["admin-e"]), errors.INVALID_REQUEST, "one name twice")
 
     confluent_send("admin-a", [(None, b"old", [])])
     expect_equal(_confluent_error(admin.delete_topics(["admin-a"])["admin-a"]), 0, "deletion")

@@ -107,6 +107,8 @@ core::Task<Reply> handle_create_topics(RequestContext context) {
   CreateTopicsResponse response;
   std::deque<std::string> messages;
   for (const CreatableTopic& asked : request->topics) {
+    // One answer a name: clients take a second one for a malformed response.
+    if (std::ranges::count(response.topics, asked.name, &CreatedTopic::name) > 0) continue;
     CreatedTopic& created = response.topics.emplace_back();
     created.name = asked.name;
     TopicError error;
