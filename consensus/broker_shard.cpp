@@ -48,6 +48,8 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.store_id = layout.identity.store_id(store);
     options.memtable_bytes = layout.memtable_bytes;
     options.cache = &broker->cache_;
+    options.group_bytes = kGroupPrefixBytes;
+    options.log = layout.log;
     options.wal = layout.wal;
     if (layout.create) {
       SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));

@@ -18,8 +18,7 @@ std::optional<std::string> check_batch(const EntryKey& entry, core::ByteSpan val
 }
 
 std::optional<std::string> check_entry(core::ByteSpan key, core::ByteSpan value) {
-  constexpr auto kSnapshot = static_cast<std::byte>(KeyKind::snapshot);
-  if (key.size() == kGroupKeyBytes && key.back() == kSnapshot) return std::nullopt;
+  if (state_kind_of(key).has_value()) return std::nullopt;
   const auto entry = EntryKey::decode(key);
   if (!entry) return "a key of no known form";
   if (entry->type != EntryType::records) return std::nullopt;

@@ -11,6 +11,8 @@ constexpr std::size_t kTermAt = 25;
 constexpr std::size_t kTimestampAt = 33;
 constexpr std::size_t kTypeAt = 41;
 constexpr std::size_t kKeyBytes = 42;
+constexpr std::uint8_t kEntryKind = 1;
+constexpr std::uint64_t kStatePrefix = UINT64_MAX;
 
 /// Signed numbers sort as unsigned ones once their sign bit is flipped.
 std::uint64_t ordered(std::int64_t value) {
@@ -25,7 +27,7 @@ std::int64_t unordered(std::uint64_t value) {
 core::Bytes EntryKey::encode() const {
   core::ByteWriter out;
   out.u64(group.value());
-  out.u8(static_cast<std::uint8_t>(KeyKind::entry));
+  out.u8(kEntryKind);
   out.u64(index.value());
   out.u64(ordered(end_offset.value()));
   out.u64(term.value());
@@ -44,7 +46,7 @@ core::Result<EntryKey> EntryKey::decode(core::ByteSpan key) {
   entry.term = Term(in.u64());
   entry.max_timestamp = unordered(in.u64());
   const std::uint8_t type = in.u8();
-  if (in.failed() || in.remaining() != 0 || kind != static_cast<std::uint8_t>(KeyKind::entry) ||
+  if (in.failed() || in.remaining() != 0 || kind != kEntryKind ||
       type > static_cast<std::uint8_t>(EntryType::command)) {
     return core::fail(core::Errc::corruption, "malformed log entry key");
   }
@@ -52,12 +54,31 @@ core::Result<EntryKey> EntryKey::decode(core::ByteSpan key) {
   return entry;
 }
 
-core::Bytes group_key(GroupId group, KeyKind kind) {
+core::Bytes state_key(GroupId group, StateKind kind) {
   core::ByteWriter out;
-  out.u64(group.value());
+  out.u64(kStatePrefix);
   out.u8(static_cast<std::uint8_t>(kind));
+  out.u64(group.value());
   return out.to_bytes();
 }
+
+std::optional<StateKind> state_kind_of(core::ByteSpan key) {
+  core::ByteReader in(key);
+  const std::uint64_t prefix = in.u64();
+  const auto kind = static_cast<StateKind>(in.u8());
+  in.u64();
+  if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix) return std::nullopt;
+  if (kind != StateKind::snapshot && kind != StateKind::log_start) return std::nullopt;
+  return kind;
+}
+
+core::Bytes entries_begin(GroupId group) {
+  core::ByteWriter out;
+  out.u64(group.value());
+  return out.to_bytes();
+}
+
+core::Bytes entries_end(GroupId group) { return entries_begin(GroupId(group.value() + 1)); }
 
 EntryTarget::EntryTarget(GroupId group, std::uint64_t value, std::size_t field)
     : group_(group), value_(value), field_(field) {
@@ -85,8 +106,7 @@ bool EntryTarget::is_entry_before(const void* target, core::ByteSpan key) {
   const auto group = core::load_be<std::uint64_t>(key.data());
   if (group != self.group_.value()) return group < self.group_.value();
   const auto kind = static_cast<std::uint8_t>(key[kKindAt]);
-  if (kind != static_cast<std::uint8_t>(KeyKind::entry))
-    return kind < static_cast<std::uint8_t>(KeyKind::entry);
+  if (kind != kEntryKind) return kind < kEntryKind;
   if (self.field_ == kTypeAt || key.size() < kKeyBytes) return true;
   return core::load_be<std::uint64_t>(key.data() + self.field_) < self.value_;
 }

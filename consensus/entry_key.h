@@ -1,8 +1,13 @@
 #pragma once
 /// Where a group's log entries stand in the store.
 ///
-///   entry key = group (8) | 1 | index (8) | end offset (8) | term (8) | max timestamp (8) | type
-///   (1) other     = group (8) | kind > 1
+///   entry key = group (8) | 1 | index (8) | end offset (8) | term (8) | max timestamp (8) |
+///               type (1)
+///   state key = ff ff ff ff ff ff ff ff | kind (1) | group (8)
+///
+/// A group's entries are a stretch of keys that only grows at its end, so that what was flushed of
+/// it is never written again (lsm/run_planner.h). What is overwritten, the small states of all
+/// groups, stands apart from them.
 ///
 /// Every number of an entry key ascends along the log: the index strictly, the others at least
 /// weakly (`end offset` is the Kafka offset behind the entry's last record, `max timestamp` is the
@@ -11,6 +16,7 @@
 /// value of an entry is exactly its payload: a record batch as it is sent, or a command.
 
 #include <cstdint>
+#include <optional>
 
 #include "consensus/types.h"
 #include "core/bytes.h"
@@ -25,9 +31,12 @@ enum class EntryType : std::uint8_t {
   command = 2,   ///< A state machine command, as of the controller.
 };
 
-enum class KeyKind : std::uint8_t {
-  entry = 1,
-  snapshot = 2,  ///< State of the group's state machine up to some index.
+/// The first bytes of a key that say what belongs together.
+inline constexpr std::size_t kGroupPrefixBytes = 8;
+
+enum class StateKind : std::uint8_t {
+  snapshot = 2,   ///< State of the group's state machine up to some index.
+  log_start = 3,  ///< Where the group's log begins; see Replica.
 };
 
 struct EntryKey {
@@ -43,9 +52,12 @@ struct EntryKey {
   static core::Result<EntryKey> decode(core::ByteSpan key);
 };
 
-/// The key of a group's only record of this kind, which is its last byte.
-inline constexpr std::size_t kGroupKeyBytes = 9;
-core::Bytes group_key(GroupId group, KeyKind kind);
+core::Bytes state_key(GroupId group, StateKind kind);
+/// The kind of a state key, if `key` is one.
+std::optional<StateKind> state_kind_of(core::ByteSpan key);
+/// The entries of a group have keys in [entries_begin, entries_end).
+core::Bytes entries_begin(GroupId group);
+core::Bytes entries_end(GroupId group);
 
 /// Searches the entries of one group; see lsm::SeekTarget. Keys of other groups sort before or
 /// behind all of them.

@@ -15,6 +15,8 @@ constexpr std::uint64_t kBytesPerSnapshot = std::uint64_t{32} << 20;
 // thousand slices.
 constexpr std::size_t kGatherBelowBytes = 4096;
 constexpr std::size_t kGatherBufferBytes = std::size_t{64} << 10;
+// What one read of the device brings at most.
+constexpr std::uint64_t kReadAheadBytesMax = std::uint64_t{1} << 20;
 // A long read lets others run after so many batches.
 constexpr std::size_t kBatchesPerYield = 256;
 
@@ -190,7 +192,8 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   result.committed_bytes = committed_bytes_;
   const Offset end = high_watermark_;
   if (request.offset >= end) co_return result;
-  lsm::Cursor cursor = replica_.entries();
+  lsm::Cursor cursor = replica_.entries(
+      {.read_ahead_bytes = std::min<std::uint64_t>(request.bytes_max, kReadAheadBytesMax)});
   core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), request.offset));
   BatchGatherer gatherer(result.records);
   std::uint64_t bytes = 0;

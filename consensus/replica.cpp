@@ -49,7 +49,7 @@ core::Task<LogIndex> Replica::propose(Proposal proposal) {
     core::ByteWriter value;
     value.u64(last_.index.value());
     value.bytes(*proposal.snapshot);
-    batch.put(group_key(group_, KeyKind::snapshot), value.to_bytes());
+    batch.put(state_key(group_, StateKind::snapshot), value.to_bytes());
   }
   batch.put(key.encode(), proposal.payload);
   last_ = key;
@@ -61,7 +61,7 @@ core::Task<LogIndex> Replica::propose(Proposal proposal) {
 }
 
 core::Task<core::Result<Snapshot>> Replica::snapshot() const {
-  auto stored = co_await db_.get(group_key(group_, KeyKind::snapshot));
+  auto stored = co_await db_.get(state_key(group_, StateKind::snapshot));
   if (!stored) co_return std::unexpected(std::move(stored).error());
   if (!stored->has_value()) co_return Snapshot{LogIndex(0), {}};
   const core::Bytes& value = **stored;
@@ -80,7 +80,7 @@ core::Task<core::Status> Replica::compact(core::Bytes state) {
   value.u64(index.value());
   value.bytes(state);
   lsm::WriteBatch batch;
-  batch.put(group_key(group_, KeyKind::snapshot), value.to_bytes());
+  batch.put(state_key(group_, StateKind::snapshot), value.to_bytes());
   lsm::Cursor cursor = entries();
   SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(group_, LogIndex(0))));
   while (cursor.valid()) {
@@ -97,6 +97,8 @@ core::Task<core::Status> Replica::compact(core::Bytes state) {
   co_return core::Status();
 }
 
-lsm::Cursor Replica::entries() const { return db_.cursor(group_key(group_, KeyKind::snapshot)); }
+lsm::Cursor Replica::entries(lsm::ReadOptions read) const {
+  return db_.cursor(entries_begin(group_), entries_end(group_), read);
+}
 
 }  // namespace sentinel::consensus

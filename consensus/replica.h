@@ -77,7 +77,7 @@ class Replica {
   /// it.
   core::Task<core::Status> compact(core::Bytes state);
   /// A cursor over the group's entries; position it with EntryTarget.
-  [[nodiscard]] lsm::Cursor entries() const;
+  [[nodiscard]] lsm::Cursor entries(lsm::ReadOptions read = {}) const;
 
  private:
   lsm::Db& db_;

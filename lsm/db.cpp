@@ -1,7 +1,10 @@
 #include "lsm/db.h"
 
+#include <set>
+#include <utility>
+
+#include "lsm/compaction.h"
 #include "lsm/log_replay.h"
-#include "lsm/sstable_writer.h"
 
 namespace sentinel::lsm {
 
@@ -9,13 +12,21 @@ namespace {
 // With more log segments than that a start flushes: a store that is started again and again and
 // written little must not keep a segment of each life.
 constexpr std::size_t kSealedAtStartMax = 4;
+// With more tables on level 0 than that, flushes wait for compaction: a reader looks at each of
+// them.
+constexpr std::size_t kLevel0TablesMax = 24;
+// After a compaction that failed, for want of space or over a damaged table.
+constexpr core::Duration kCompactionRetry = std::chrono::seconds(10);
 }  // namespace
 
 Db::Db(core::Shard& shard, DbOptions options)
     : shard_(shard),
       options_(std::move(options)),
+      picker_(options_.base_level_bytes),
       flush_wanted_(shard),
       flushed_(shard),
+      version_changed_(shard),
+      compacted_(shard),
       scope_(shard) {
   memtable_ = new_memtable();
 }
@@ -36,13 +47,20 @@ core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOpt
     co_await db->close();
     co_return std::unexpected(std::move(recovered).error());
   }
+  db->versions_->start();
   db->scope_.spawn(db->flush_loop());
+  db->scope_.spawn(db->compaction_loop());
   if (db->wal_->sealed_count() > kSealedAtStartMax) db->rotate();
   co_return db;
 }
 
 core::Task<core::Status> Db::recover() {
-  SENTINEL_CO_CHECK(co_await open_tables());
+  versions_ = std::make_unique<VersionSet>(
+      shard_,
+      TableFile::Options{
+          .directory = options_.directory, .store_id = options_.store_id, .cache = options_.cache},
+      *manifest_);
+  SENTINEL_CO_CHECK(co_await versions_->open());
   visible_ = manifest_->files().flushed_sequence;
   LogReplay replay(shard_, options_.directory, options_.store_id, manifest_->files());
   SENTINEL_CO_CHECK(co_await replay.run([this](const WriteBatch& batch) { apply(batch); }));
@@ -59,20 +77,11 @@ core::Task<core::Status> Db::recover() {
   co_return core::Status();
 }
 
-core::Task<core::Status> Db::open_tables() {
-  for (const auto& [number, info] : manifest_->files().tables) {
-    auto table = co_await SSTableReader::open(shard_, options_.directory, info, options_.store_id,
-                                              options_.cache);
-    if (!table) co_return std::unexpected(std::move(table).error());
-    tables_.insert(tables_.begin(), std::move(*table));  // A higher number is a newer table.
-  }
-  co_return core::Status();
-}
-
 core::Task<void> Db::write(WriteBatch batch) {
   SENTINEL_ASSERT(!closing_ && !batch.empty());
   batch.set_first_sequence(next_sequence_);
   next_sequence_ = next_sequence_ + batch.count();
+  counters_.user_bytes += batch.body_bytes();
   co_await wal_->append(batch);
   apply(batch);
   rotate_if_full();
@@ -102,10 +111,8 @@ void Db::rotate() {
 
 core::Task<void> Db::flush_loop() {
   for (;;) {
-    while (immutables_.empty()) {
-      if (closing_) co_return;
-      co_await flush_wanted_.wait();
-    }
+    while (immutables_.empty() && !closing_) co_await flush_wanted_.wait();
+    while (level0_is_full() && !closing_) co_await version_changed_.wait();
     if (closing_) co_return;  // What is not flushed is replayed.
     core::Status flushed = co_await flush_one();
     if (!flushed) {
@@ -118,39 +125,113 @@ core::Task<void> Db::flush_loop() {
   }
 }
 
+bool Db::level0_is_full() const {
+  if (compaction_fails_ || versions_->current()->level(0).size() < kLevel0TablesMax) return false;
+  return picker_.level0_depth(*versions_->current()) >= kLevel0TablesMax;
+}
+
 /// Writes the oldest immutable memtable to a table; one manifest edit then replaces its log
 /// segments by the table.
 core::Task<core::Status> Db::flush_one() {
   const std::shared_ptr<const Memtable> memtable = immutables_.front();
-  const FileNumber number = manifest_->new_file_number();
-  auto writer =
-      co_await SSTableWriter::create(shard_, options_.directory, number, options_.store_id);
-  if (!writer) co_return std::unexpected(std::move(writer).error());
-  Memtable::Cursor cursor(*memtable);
-  core::Status added;
-  for (cursor.seek_to_first(); cursor.valid() && added; cursor.next()) {
-    added = co_await (*writer)->add(cursor.key(), cursor.tag(), cursor.value());
-  }
-  if (!added) {
-    co_await (*writer)->abandon();
-    co_return added;
-  }
-  auto info = co_await (*writer)->finish();
-  if (!info) co_return std::unexpected(std::move(info).error());
-  auto table = co_await SSTableReader::open(shard_, options_.directory, *info, options_.store_id,
-                                            options_.cache);
-  if (!table) co_return std::unexpected(std::move(table).error());
   VersionEdit edit;
   edit.flushed_sequence = memtable->largest_sequence();
-  edit.tables_added.push_back(std::move(*info));
+  SENTINEL_CO_TRY(table, co_await write_table(*memtable, manifest_->new_file_number()));
+  for (RunInfo& run : table.runs) {
+    run.level = CompactionPicker::level_for_flush(*versions_->current(), run);
+    edit.runs_added.push_back(std::move(run));
+  }
+  if (!edit.runs_added.empty()) edit.tables_added.push_back(table.info);
   edit.wals_removed = wal_->obsolete(edit.flushed_sequence);
   const std::vector<FileNumber> obsolete = edit.wals_removed;
-  SENTINEL_CO_CHECK(co_await manifest_->apply(std::move(edit)));
-  tables_.insert(tables_.begin(), std::move(*table));
+  SENTINEL_CO_CHECK(co_await versions_->apply(std::move(edit)));
+  counters_.flushed_bytes += table.info.size_bytes;
   immutables_.pop_front();
   wal_->recycle(obsolete);
   if (immutables_.size() < options_.immutable_max) wal_->resume();
+  version_changed_.notify_all();
   co_return core::Status();
+}
+
+/// A table of the memtable's entries, without those that nobody reads any more; if none is left, no
+/// table.
+core::Task<core::Result<NewTable>> Db::write_table(const Memtable& memtable, FileNumber number) {
+  std::unique_ptr<SSTableWriter> writer;
+  Memtable::Cursor cursor(memtable);
+  core::Status added;
+  for (cursor.seek_to_first(); cursor.valid() && added; cursor.next()) {
+    if (discarded_.contains(cursor.key())) continue;
+    if (writer == nullptr) {
+      auto created = co_await SSTableWriter::create(shard_, table_options(), number);
+      if (!created) co_return std::unexpected(std::move(created).error());
+      writer = std::move(*created);
+    }
+    added = co_await writer->add(cursor.key(), cursor.tag(), cursor.value());
+  }
+  if (writer == nullptr) co_return NewTable();
+  if (!added) {
+    co_await writer->abandon();
+    co_return std::unexpected(std::move(added).error());
+  }
+  co_return co_await writer->finish();
+}
+
+SSTableWriter::Options Db::table_options() const {
+  return {.directory = options_.directory,
+          .store_id = options_.store_id,
+          .group_bytes = options_.group_bytes};
+}
+
+core::Task<void> Db::compaction_loop() {
+  while (!closing_) {
+    const core::Status dropped = co_await drop_discarded();
+    if (!dropped) co_return;  // Has ended the process.
+    auto plan = picker_.pick(versions_->current());
+    if (!plan.has_value() && discards_.empty()) {
+      compacting_ = false;
+      compacted_.notify_all();
+      co_await version_changed_.wait();
+      continue;
+    }
+    if (!plan.has_value()) continue;
+    compacting_ = true;
+    core::Status done = co_await compact(*plan);
+    plan.reset();
+    compaction_fails_ = !done && !closing_;
+    version_changed_.notify_all();
+    if (!compaction_fails_) continue;
+    if (options_.log != nullptr) {
+      options_.log->write(core::LogLevel::error, "compaction of {} failed, will be tried again: {}",
+                          options_.directory, done.error().message);
+    }
+    co_await core::sleep_for(shard_, kCompactionRetry, scope_.token());
+  }
+}
+
+core::Task<core::Status> Db::compact(const CompactionPlan& plan) {
+  VersionEdit edit;
+  if (plan.moves) {
+    for (const Run* run : plan.inputs) {
+      RunInfo moved = *run->info;
+      moved.level = plan.output_level;
+      edit.runs_removed.push_back(moved.id);
+      edit.runs_added.push_back(std::move(moved));
+    }
+    counters_.runs_moved += plan.inputs.size();
+  } else {
+    Compaction compaction(shard_, table_options(), *manifest_, plan, discarded_);
+    SENTINEL_CO_TRY(merged, co_await compaction.run(closing_));
+    edit = std::move(merged);
+  }
+  for (const TableInfo& table : edit.tables_added) counters_.compacted_bytes += table.size_bytes;
+  co_return co_await versions_->apply(std::move(edit));
+}
+
+core::Task<void> Db::until_compacted() {
+  while (!closing_ &&
+         (compacting_ || !discards_.empty() || picker_.pick(versions_->current()).has_value())) {
+    co_await compacted_.wait();
+  }
 }
 
 core::Task<void> Db::flush() {
@@ -159,18 +240,79 @@ core::Task<void> Db::flush() {
 }
 
 core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
-  Cursor found = cursor();
-  SENTINEL_CO_CHECK(co_await found.seek(KeyTarget(key)));
-  if (!found.valid() || compare_keys(found.key(), key) != 0) co_return std::nullopt;
-  co_return found.value_bytes();
+  if (auto found = get_from_memory(key)) co_return std::move(*found);
+  const std::shared_ptr<const Version> version = versions_->current();
+  for (std::uint8_t level = 0; level < kLevels; ++level) {
+    for (const Run* run : version->candidates(level, key, key)) {
+      if (!run->info->overlaps(key, key)) continue;
+      RunCursor cursor(*run);
+      SENTINEL_CO_CHECK(co_await cursor.seek(KeyTarget(key)));
+      if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) continue;
+      if (cursor.tag().kind == EntryKind::tombstone) co_return std::nullopt;
+      co_return cursor.value_bytes();
+    }
+  }
+  co_return std::nullopt;
 }
 
-Cursor Db::cursor(core::Bytes end) const {
-  std::vector<std::shared_ptr<const Memtable>> memtables;
-  memtables.push_back(memtable_);
+/// Nothing when no memtable has the key; no value when the newest one says that it is deleted.
+std::optional<std::optional<core::Bytes>> Db::get_from_memory(core::ByteSpan key) const {
+  const auto look = [key](const Memtable& memtable) -> std::optional<std::optional<core::Bytes>> {
+    Memtable::Cursor cursor(memtable);
+    cursor.seek(key, kSequenceMax);
+    if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) return std::nullopt;
+    if (cursor.tag().kind == EntryKind::tombstone) return std::optional<core::Bytes>();
+    return cursor.value_bytes();
+  };
+  if (auto found = look(*memtable_)) return found;
+  for (auto memtable = immutables_.rbegin(); memtable != immutables_.rend(); ++memtable) {
+    if (auto found = look(**memtable)) return found;
+  }
+  return std::nullopt;
+}
+
+Cursor Db::cursor(core::Bytes begin, core::Bytes end, ReadOptions read) const {
+  Cursor::Sources sources;
+  sources.memtables.push_back(memtable_);
   for (auto memtable = immutables_.rbegin(); memtable != immutables_.rend(); ++memtable)
-    memtables.push_back(*memtable);
-  return Cursor(std::move(memtables), tables_, visible_, std::move(end));
+    sources.memtables.push_back(*memtable);
+  sources.version = versions_->current();
+  return Cursor(
+      shard_, std::move(sources),
+      {.snapshot = visible_, .begin = std::move(begin), .end = std::move(end), .read = read});
+}
+
+void Db::discard(core::Bytes begin, core::Bytes end) {
+  discarded_.add(begin, end);
+  discards_.emplace_back(std::move(begin), std::move(end));
+  version_changed_.notify_all();
+}
+
+/// Drops the runs that lie in discarded ranges as a whole. By the compaction's loop, so that nobody
+/// merges them meanwhile.
+core::Task<core::Status> Db::drop_discarded() {
+  VersionEdit edit;
+  std::set<RunId> dead;
+  const std::shared_ptr<const Version> version = versions_->current();
+  for (const auto& [begin, end] : std::exchange(discards_, {})) {
+    for (std::uint8_t level = 0; level < kLevels; ++level) {
+      for (const Run* run : version->candidates(level, begin, end)) {
+        const bool covered = discarded_.covers(core::as_bytes(run->info->smallest_key),
+                                               core::as_bytes(run->info->largest_key));
+        if (covered && dead.insert(run->info->id).second)
+          edit.runs_removed.push_back(run->info->id);
+      }
+    }
+  }
+  if (edit.runs_removed.empty()) co_return core::Status();
+  counters_.runs_dropped += edit.runs_removed.size();
+  co_return co_await versions_->apply(std::move(edit));
+}
+
+DbCounters Db::counters() const {
+  DbCounters counters = counters_;
+  counters.wal_bytes = wal_->written_bytes();
+  return counters;
 }
 
 std::size_t Db::memory_bytes() const {
@@ -186,9 +328,10 @@ std::shared_ptr<Memtable> Db::new_memtable() {
 core::Task<void> Db::close() {
   closing_ = true;
   flush_wanted_.notify_all();
+  version_changed_.notify_all();
   co_await scope_.close();
   if (wal_ != nullptr) co_await wal_->close();
-  for (const auto& table : tables_) co_await table->close();
+  if (versions_ != nullptr) co_await versions_->close();
   if (manifest_ != nullptr) co_await manifest_->close();
 }
 

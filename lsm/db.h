@@ -6,7 +6,9 @@
 ///   flush   a full memtable becomes immutable and is written to an SSTable in the background; the
 ///   manifest edit that names the table
 ///           also releases the log segments it makes superfluous
-///   read    memtable, immutable memtables, tables; the newest entry for a key wins
+///   compact runs of tables move down the levels, merged where they overlap
+///   (lsm/compaction_picker.h) read    memtable, immutable memtables, levels; the newest entry for
+///   a key wins
 ///
 /// Lives on one shard. Everything is measured in bytes. Errors of reads are Errc::corruption or
 /// io_error and name file and offset; a failure to write ends the process (core/shard.h, fail()),
@@ -19,14 +21,18 @@
 #include <string>
 #include <vector>
 
+#include "core/log.h"
 #include "core/scope.h"
 #include "core/sync.h"
 #include "lsm/block_cache.h"
+#include "lsm/compaction_picker.h"
 #include "lsm/format.h"
+#include "lsm/key_ranges.h"
 #include "lsm/manifest.h"
 #include "lsm/memtable.h"
 #include "lsm/merging_cursor.h"
-#include "lsm/sstable_reader.h"
+#include "lsm/sstable_writer.h"
+#include "lsm/version.h"
 #include "lsm/wal.h"
 #include "lsm/write_batch.h"
 
@@ -42,7 +48,12 @@ struct DbOptions {
   /// Blocks of tables in memory, shared with other stores of the shard; outlives the store. Null:
   /// none.
   BlockCache* cache = nullptr;
-  WalOptions wal;  ///< directory and store_id are filled in by open().
+  /// The first bytes of a key that name its group (lsm/run_planner.h); 0 for no groups.
+  std::size_t group_bytes = 0;
+  /// A level between level 0 and the bottom exists only if it may be that large.
+  std::uint64_t base_level_bytes = std::uint64_t{256} << 20;
+  core::Log* log = nullptr;  ///< For what goes wrong in the background; may be null.
+  WalOptions wal;            ///< directory and store_id are filled in by open().
 };
 
 /// What opening found.
@@ -50,6 +61,16 @@ struct RecoveryReport {
   std::uint64_t batches = 0;     ///< Replayed from the log.
   std::uint64_t torn_bytes = 0;  ///< Of a last, unacknowledged write, cut off.
   bool direct_io = true;         ///< False where the file system refuses O_DIRECT.
+};
+
+/// What a store has done since it was opened, in bytes.
+struct DbCounters {
+  std::uint64_t user_bytes = 0;  ///< Keys and values written by users.
+  std::uint64_t wal_bytes = 0;
+  std::uint64_t flushed_bytes = 0;
+  std::uint64_t compacted_bytes = 0;
+  std::uint64_t runs_moved = 0;    ///< To another level, without being written. A count.
+  std::uint64_t runs_dropped = 0;  ///< Without being read. A count.
 };
 
 /// A walk over the visible entries of a store in key order, as they stood when it was made.
@@ -69,18 +90,26 @@ class Db {
   core::Task<void> write(WriteBatch batch);
 
   core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key);
-  /// A cursor over keys below `end` (empty: no bound). It keeps what it reads alive, so it should
-  /// not outlive a request.
-  [[nodiscard]] Cursor cursor(core::Bytes end = {}) const;
+  /// A cursor over keys in [begin, end); an empty bound is none. It keeps what it reads alive, so
+  /// it should not outlive a request.
+  [[nodiscard]] Cursor cursor(core::Bytes begin = {}, core::Bytes end = {},
+                              ReadOptions read = {}) const;
+  /// Promises that keys in [begin, end) are never read or written again. Their space comes back bit
+  /// by bit. Holds until the store is closed; whoever opens it next says it again.
+  void discard(core::Bytes begin, core::Bytes end);
 
   /// Finishes what is queued and stops. Unflushed entries stay in the log and are replayed by the
   /// next open.
   core::Task<void> close();
   /// Writes all memtables to tables.
   core::Task<void> flush();
+  /// Resolves when no compaction is due.
+  core::Task<void> until_compacted();
 
   [[nodiscard]] const RecoveryReport& recovery() const { return recovery_; }
-  [[nodiscard]] std::size_t table_count() const { return tables_.size(); }
+  [[nodiscard]] std::size_t table_count() const { return versions_->table_count(); }
+  [[nodiscard]] std::shared_ptr<const Version> version() const { return versions_->current(); }
+  [[nodiscard]] DbCounters counters() const;
   [[nodiscard]] std::size_t memory_bytes() const;
   [[nodiscard]] std::uint64_t wal_writes() const { return wal_->writes(); }
 
@@ -88,12 +117,18 @@ class Db {
   Db(core::Shard& shard, DbOptions options);
 
   core::Task<core::Status> recover();
-  core::Task<core::Status> open_tables();
+  [[nodiscard]] std::optional<std::optional<core::Bytes>> get_from_memory(core::ByteSpan key) const;
   void apply(const WriteBatch& batch);
   void rotate_if_full();
   void rotate();
   core::Task<void> flush_loop();
   core::Task<core::Status> flush_one();
+  core::Task<core::Result<NewTable>> write_table(const Memtable& memtable, FileNumber number);
+  [[nodiscard]] bool level0_is_full() const;
+  core::Task<void> compaction_loop();
+  core::Task<core::Status> compact(const CompactionPlan& plan);
+  core::Task<core::Status> drop_discarded();
+  [[nodiscard]] SSTableWriter::Options table_options() const;
   [[nodiscard]] std::shared_ptr<Memtable> new_memtable();
 
   core::Shard& shard_;
@@ -105,12 +140,20 @@ class Db {
   SequenceNumber next_sequence_ = kFirstSequence;  // For the next write.
   SequenceNumber visible_{0};                      // The last one applied.
   std::shared_ptr<Memtable> memtable_;
-  std::deque<std::shared_ptr<Memtable>> immutables_;    // Oldest first.
-  std::vector<std::shared_ptr<SSTableReader>> tables_;  // Newest first.
+  std::deque<std::shared_ptr<Memtable>> immutables_;  // Oldest first.
+  std::unique_ptr<VersionSet> versions_;
+  CompactionPicker picker_;
+  KeyRanges discarded_;
+  std::vector<std::pair<core::Bytes, core::Bytes>> discards_;  // Not looked at yet.
+  DbCounters counters_;
 
   bool closing_ = false;
+  bool compaction_fails_ = false;
+  bool compacting_ = false;
   core::Signal flush_wanted_;
   core::Signal flushed_;
+  core::Signal version_changed_;
+  core::Signal compacted_;
   core::TaskScope scope_;
 };
 

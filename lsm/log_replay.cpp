@@ -66,11 +66,7 @@ core::Task<core::Result<std::optional<SequenceNumber>>> LogReplay::first_sequenc
     co_return core::fail(core::Errc::corruption,
                          fmt::format("{} is damaged at offset 0: no log header", name));
   }
-  if (version > kFormatVersion) {
-    co_return core::fail(core::Errc::newer_format,
-                         fmt::format("{} has format {}, this release reads up to {}", name, version,
-                                     kFormatVersion));
-  }
+  SENTINEL_CO_CHECK(check_format(name, version));
   auto header = core::decode_fields<WalHeader>((*record)->body);
   if (!header || header->store_id != store_id_) {
     co_return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", name));

@@ -16,18 +16,22 @@ constexpr std::uint64_t kMagic = 0x534e544c4d414e46;  // "SNTLMANF"
 constexpr std::uint8_t kHeaderRecord = 1;
 constexpr std::uint8_t kEditRecord = 2;
 constexpr std::uint64_t kFileBytesMin = std::uint64_t{1} << 20;
+// Keeps the records of a state within what a reader takes: a run's keys may have 4 KiB each.
+constexpr std::size_t kRunsPerStateEdit = 2048;
 
 struct Header {
   std::uint64_t magic = kMagic;
   std::uint32_t format_version = kFormatVersion;
   std::uint64_t store_id = 0;
   std::uint64_t file_bytes = 0;
+  std::uint32_t state_edits = 0;
 
   static void fields(auto& self, auto& visit) {
     visit(self.magic);
     visit(self.format_version);
     visit(self.store_id);
     visit(self.file_bytes);
+    visit(self.state_edits);
   }
 };
 
@@ -45,11 +49,8 @@ core::Result<Header> check_header(const LogRecord& record, const std::string& pa
     return core::fail(core::Errc::corruption,
                       fmt::format("{} is damaged at offset 0: not a manifest", path));
   }
-  if (version > kFormatVersion) {
-    return core::fail(core::Errc::newer_format,
-                      fmt::format("{} has format {}, this release reads up to {}", path, version,
-                                  kFormatVersion));
-  }
+  if (auto readable = check_format(path, version); !readable)
+    return std::unexpected(std::move(readable).error());
   auto header = core::decode_fields<Header>(record.body);
   if (!header || header->store_id != store_id) {
     return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", path));
@@ -59,21 +60,44 @@ core::Result<Header> check_header(const LogRecord& record, const std::string& pa
 
 }  // namespace
 
+core::Status check_format(const std::string& path, std::uint32_t version) {
+  if (version == kFormatVersion) return {};
+  if (version > kFormatVersion) {
+    return core::fail(core::Errc::newer_format,
+                      fmt::format("{} has format {}, this release reads up to {}", path, version,
+                                  kFormatVersion));
+  }
+  return core::fail(core::Errc::unsupported,
+                    fmt::format("{} has format {}, of a preview release; this release begins with "
+                                "{}: start with another directory",
+                                path, version, kFormatVersion));
+}
+
 core::Status FileSet::apply(const VersionEdit& edit) {
   next_file_number = std::max(next_file_number, edit.next_file_number);
   flushed_sequence = std::max(flushed_sequence, edit.flushed_sequence);
-  for (FileNumber number : edit.tables_removed) {
-    if (tables.erase(number) == 0)
-      return core::fail(core::Errc::corruption, "removes an unknown table");
+  for (const TableInfo& table : edit.tables_added) {
+    if (!tables.emplace(table.number, Table{.info = table, .runs = 0}).second)
+      return core::fail(core::Errc::corruption, "adds a table twice");
+  }
+  for (const RunId id : edit.runs_removed) {
+    SENTINEL_CHECK(remove_run(id));
+  }
+  for (const RunInfo& run : edit.runs_added) {
+    SENTINEL_CHECK(add_run(run));
+  }
+  for (const RunId id : edit.runs_removed) {
+    const auto table = tables.find(id.file);
+    if (table != tables.end() && table->second.runs == 0) tables.erase(table);
+  }
+  for (const TableInfo& table : edit.tables_added) {
+    const auto added = tables.find(table.number);
+    if (added == tables.end() || added->second.runs == 0)
+      return core::fail(core::Errc::corruption, "adds a table without runs");
   }
   for (FileNumber number : edit.wals_removed) {
     if (wals.erase(number) == 0)
       return core::fail(core::Errc::corruption, "removes an unknown log");
-  }
-  for (const TableInfo& table : edit.tables_added) {
-    if (!tables.emplace(table.number, table).second) {
-      return core::fail(core::Errc::corruption, "adds a table twice");
-    }
   }
   for (const WalInfo& wal : edit.wals_added) {
     if (!wals.emplace(wal.number, wal).second)
@@ -87,13 +111,40 @@ core::Status FileSet::apply(const VersionEdit& edit) {
   return {};
 }
 
-VersionEdit FileSet::snapshot() const {
-  VersionEdit edit;
-  edit.next_file_number = next_file_number;
-  edit.flushed_sequence = flushed_sequence;
-  for (const auto& [number, table] : tables) edit.tables_added.push_back(table);
-  for (const auto& [number, wal] : wals) edit.wals_added.push_back(wal);
-  return edit;
+core::Status FileSet::remove_run(RunId id) {
+  if (runs.erase(id) == 0) return core::fail(core::Errc::corruption, "removes an unknown run");
+  --tables.at(id.file).runs;
+  return {};
+}
+
+core::Status FileSet::add_run(const RunInfo& run) {
+  const auto table = tables.find(run.id.file);
+  if (table == tables.end())
+    return core::fail(core::Errc::corruption, "adds a run without a table");
+  const bool lies_inside = run.level < kLevels && run.data_begin < run.data_end &&
+                           run.data_end <= table->second.info.size_bytes;
+  if (!lies_inside ||
+      compare_keys(core::as_bytes(run.smallest_key), core::as_bytes(run.largest_key)) > 0)
+    return core::fail(core::Errc::corruption, "adds an impossible run");
+  if (!runs.emplace(run.id, std::make_shared<const RunInfo>(run)).second)
+    return core::fail(core::Errc::corruption, "adds a run twice");
+  ++table->second.runs;
+  return {};
+}
+
+std::vector<VersionEdit> FileSet::snapshot() const {
+  std::vector<VersionEdit> edits(1);
+  edits.back().next_file_number = next_file_number;
+  edits.back().flushed_sequence = flushed_sequence;
+  for (const auto& [number, wal] : wals) edits.back().wals_added.push_back(wal);
+  FileNumber named{0};
+  for (const auto& [id, run] : runs) {
+    if (edits.back().runs_added.size() >= kRunsPerStateEdit) edits.emplace_back();
+    if (id.file != named) edits.back().tables_added.push_back(tables.at(id.file).info);
+    named = id.file;
+    edits.back().runs_added.push_back(*run);
+  }
+  return edits;
 }
 
 Manifest::Manifest(core::Shard& shard, Options options)
@@ -141,7 +192,7 @@ core::Task<core::Status> Manifest::read_existing(FileNumber number) {
   LogReader reader(*file, number, stat.size_bytes);
   core::Status status;
   bool first = true;
-  bool any_edit = false;
+  std::uint32_t state_edits_left = 1;
   for (;;) {
     auto record = co_await reader.next();
     if (!record) {
@@ -158,6 +209,8 @@ core::Task<core::Status> Manifest::read_existing(FileNumber number) {
         status = core::fail(core::Errc::corruption,
                             fmt::format("{} has {} bytes instead of {}", file_path, stat.size_bytes,
                                         header->file_bytes));
+      } else {
+        state_edits_left = header->state_edits;
       }
       first = false;
     } else {
@@ -166,15 +219,16 @@ core::Task<core::Status> Manifest::read_existing(FileNumber number) {
       if (!status)
         status.error().message =
             fmt::format("{} is damaged: {}", file_path, status.error().message);
-      any_edit = true;
+      if (state_edits_left > 0) --state_edits_left;
     }
     if (!status) break;
   }
   co_await file->close();
-  // The file got its name only after its first edit was synced.
-  if (status && !any_edit) {
+  // The file got its name only after all of its state was synced.
+  if (status && state_edits_left > 0) {
     status = core::fail(core::Errc::corruption,
-                        fmt::format("{} is damaged at offset 0: no state in it", file_path));
+                        fmt::format("{} is damaged at offset {}: a part of the state is missing",
+                                    file_path, reader.end().offset));
   }
   torn_bytes_ = reader.end().torn_bytes;
   co_return status;
@@ -183,8 +237,12 @@ core::Task<core::Status> Manifest::read_existing(FileNumber number) {
 core::Task<core::Status> Manifest::start_new_file() {
   const FileNumber number = new_file_number();
   files_.next_file_number = next_file_number_;
-  const core::Bytes snapshot = core::encode_fields(files_.snapshot());
-  const std::uint64_t needed = (blocks_for(snapshot.size()) + 1) * kLogBlockBytes;
+  std::vector<core::Bytes> state;
+  std::uint64_t needed = kLogBlockBytes;
+  for (const VersionEdit& edit : files_.snapshot()) {
+    state.push_back(core::encode_fields(edit));
+    needed += blocks_for(state.back().size()) * kLogBlockBytes;
+  }
   co_await file_.close();
   file_number_ = number;
   file_bytes_ = std::max(kFileBytesMin, std::bit_ceil(4 * needed));
@@ -197,9 +255,13 @@ core::Task<core::Status> Manifest::start_new_file() {
   if (!file) co_return std::unexpected(std::move(file).error());
   file_ = std::move(*file);
   SENTINEL_CO_CHECK(co_await file_.allocate(file_bytes_));
-  const Header header{.store_id = options_.store_id, .file_bytes = file_bytes_};
+  const Header header{.store_id = options_.store_id,
+                      .file_bytes = file_bytes_,
+                      .state_edits = core::narrow<std::uint32_t>(state.size())};
   SENTINEL_CO_CHECK(co_await write_record(kHeaderRecord, core::encode_fields(header)));
-  SENTINEL_CO_CHECK(co_await write_record(kEditRecord, snapshot));
+  for (const core::Bytes& edit : state) {
+    SENTINEL_CO_CHECK(co_await write_record(kEditRecord, edit));
+  }
   SENTINEL_CO_CHECK(co_await file_.sync_all());
   SENTINEL_CO_CHECK(
       co_await core::rename_file(shard_, temporary, path(manifest_file_name(number))));

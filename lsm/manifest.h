@@ -2,8 +2,8 @@
 /// The manifest: which files make up the store. A block log (lsm/block_log.h) of edits; replaying
 /// them gives the state.
 ///
-///   record 1  header   magic, format version, store id, file size
-///   record 2  edit     what changed; the first one after the header is the whole state
+///   record 1  header   magic, format version, store id, file size, number of state edits
+///   record 2  edit     what changed; the first ones after the header are the whole state
 ///
 /// Every start reads the manifest, and once the store has been found sound writes a fresh one
 /// (temporary file, sync, rename, directory sync) before anything else changes, so that a torn tail
@@ -25,7 +25,11 @@ namespace sentinel::lsm {
 
 /// Written into every file of the store; a later format that this program can't read has a higher
 /// number.
-inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::uint32_t kFormatVersion = 2;
+
+/// Whether this program reads files of this format; if not, Errc::newer_format or unsupported,
+/// naming the file.
+core::Status check_format(const std::string& path, std::uint32_t version);
 
 struct WalInfo {
   FileNumber number;
@@ -46,7 +50,10 @@ struct VersionEdit {
   SequenceNumber
       flushed_sequence;  ///< Everything up to here is in tables; zero leaves it as it is.
   std::vector<TableInfo> tables_added;
-  std::vector<FileNumber> tables_removed;
+  /// A run that moves to another level is removed and added by one edit. A table goes with the last
+  /// of its runs.
+  std::vector<RunId> runs_removed;
+  std::vector<RunInfo> runs_added;
   std::vector<WalInfo> wals_added;
   std::vector<FileNumber> wals_started;
   std::vector<FileNumber> wals_removed;
@@ -55,7 +62,8 @@ struct VersionEdit {
     visit(self.next_file_number);
     visit(self.flushed_sequence);
     visit(self.tables_added);
-    visit(self.tables_removed);
+    visit(self.runs_removed);
+    visit(self.runs_added);
     visit(self.wals_added);
     visit(self.wals_started);
     visit(self.wals_removed);
@@ -64,15 +72,25 @@ struct VersionEdit {
 
 /// The file set that the edits add up to.
 struct FileSet {
+  struct Table {
+    TableInfo info;
+    std::uint32_t runs = 0;
+  };
+
   FileNumber next_file_number{1};
   SequenceNumber flushed_sequence{0};
-  std::map<FileNumber, TableInfo> tables;
+  std::map<FileNumber, Table> tables;
+  std::map<RunId, std::shared_ptr<const RunInfo>> runs;
   std::map<FileNumber, WalInfo> wals;
 
   /// Errc::corruption when the edit does not fit the state, e.g. removes what is not there.
   core::Status apply(const VersionEdit& edit);
-  /// The edit that makes this state out of nothing.
-  [[nodiscard]] VersionEdit snapshot() const;
+  /// The edits that make this state out of nothing, each of a bounded size.
+  [[nodiscard]] std::vector<VersionEdit> snapshot() const;
+
+ private:
+  core::Status remove_run(RunId id);
+  core::Status add_run(const RunInfo& run);
 };
 
 class Manifest {

@@ -1,151 +1,146 @@
 #include "lsm/merging_cursor.h"
 
+#include <algorithm>
+
+#include "core/sync.h"
+
 namespace sentinel::lsm {
 
 namespace {
-
-template <typename Child>
-bool is_valid(const Child& child) {
-  return std::visit([](const auto& cursor) { return cursor.valid(); }, child);
-}
-template <typename Child>
-core::ByteSpan key_of(const Child& child) {
-  return std::visit([](const auto& cursor) { return cursor.key(); }, child);
-}
-template <typename Child>
-EntryTag tag_of(const Child& child) {
-  return std::visit([](const auto& cursor) { return cursor.tag(); }, child);
-}
-
+// Entries that are passed over without showing one, before others run.
+constexpr std::size_t kSkippedPerYield = 1024;
 }  // namespace
 
-MergingCursor::MergingCursor(std::vector<std::shared_ptr<const Memtable>> memtables,
-                             const std::vector<std::shared_ptr<SSTableReader>>& tables,
-                             SequenceNumber snapshot, core::Bytes end)
-    : memtables_(std::move(memtables)), snapshot_(snapshot), end_(std::move(end)) {
-  for (const auto& memtable : memtables_) {
-    if (!memtable->empty()) children_.emplace_back(Memtable::Cursor(*memtable));
+MergingCursor::MergingCursor(core::Shard& shard, Sources sources, Scope scope)
+    : shard_(shard), sources_(std::move(sources)), scope_(std::move(scope)) {
+  for (const auto& memtable : sources_.memtables) {
+    if (!memtable->empty()) merger_.add(Memtable::Cursor(*memtable));
   }
-  for (const auto& table : tables) {
-    if (!beyond_end(core::as_bytes(table->info().smallest_key)))
-      children_.emplace_back(SSTableCursor(table));
+  if (sources_.version != nullptr) add_runs();
+}
+
+/// Only those that have keys in the scope.
+void MergingCursor::add_runs() {
+  const auto in_scope = [this](const Run* run) {
+    const bool behind = !scope_.end.empty() &&
+                        compare_keys(core::as_bytes(run->info->smallest_key), scope_.end) >= 0;
+    return !behind && compare_keys(core::as_bytes(run->info->largest_key), scope_.begin) >= 0;
+  };
+  for (const Run* run : sources_.version->level(0)) {
+    if (in_scope(run)) merger_.add(RunCursor(*run, scope_.read));
+  }
+  for (std::uint8_t level = 1; level < kLevels; ++level) {
+    const std::span<const Run* const> runs = sources_.version->level(level);
+    const auto first = std::ranges::partition_point(runs, [&](const Run* run) {
+      return compare_keys(core::as_bytes(run->info->largest_key), scope_.begin) < 0;
+    });
+    const auto behind = std::partition_point(first, runs.end(), in_scope);
+    if (first != behind) {
+      merger_.add(LevelCursor(runs.subspan(static_cast<std::size_t>(first - runs.begin()),
+                                           static_cast<std::size_t>(behind - first)),
+                              scope_.read));
+    }
   }
 }
 
 core::Task<core::Status> MergingCursor::seek(const SeekTarget& target) {
+  only_key_.reset();
   SENTINEL_CO_CHECK(co_await position(target));
-  co_return co_await settle(nullptr);
+  co_return co_await settle_waiting();
 }
 
 core::Task<core::Status> MergingCursor::position(const SeekTarget& target) {
-  current_ = nullptr;
+  valid_ = false;
   passed_any_ = false;
-  for (Child& child : children_) {
-    if (auto* memtable = std::get_if<Memtable::Cursor>(&child)) {
-      memtable->seek(target);
-    } else {
-      SENTINEL_CO_CHECK(co_await std::get<SSTableCursor>(child).seek(target));
-    }
-  }
-  co_return core::Status();
+  co_return co_await merger_.seek(target);
+}
+
+bool MergingCursor::try_next() {
+  SENTINEL_ASSERT(valid());
+  pass();
+  pending_ = skip();
+  if (pending_ == Step::done) pending_ = settle();
+  return pending_ == Step::done;
 }
 
 core::Task<core::Status> MergingCursor::next() {
-  SENTINEL_ASSERT(valid());
-  passed_.clear();
-  passed_.bytes(key());
-  passed_any_ = true;
-  co_return co_await settle(nullptr);
+  if (try_next()) co_return core::Status();
+  co_return co_await load_next();
 }
 
-/// From wherever the children stand, moves to the next entry that may be shown. With `only_key` it
-/// stops where that key ends.
-core::Task<core::Status> MergingCursor::settle(const core::ByteSpan* only_key) {
-  current_ = nullptr;
-  for (;;) {
-    Child* child = smallest();
-    if (child == nullptr || beyond_end(key_of(*child))) co_return core::Status();
-    if (only_key != nullptr && !core::equal(key_of(*child), *only_key)) co_return core::Status();
-    const EntryTag tag = tag_of(*child);
-    const bool shadowed = passed_any_ && core::equal(key_of(*child), passed_.view());
-    if (tag.sequence <= snapshot_ && !shadowed) {
-      if (tag.kind == EntryKind::value) {
-        current_ = child;
-        co_return core::Status();
-      }
-      // Deleted: what is older for this key is not to be seen.
-      passed_.clear();
-      passed_.bytes(key_of(*child));
-      passed_any_ = true;
+core::Task<core::Status> MergingCursor::load_next() {
+  while (pending_ != Step::done) {
+    if (pending_ == Step::yield) {
+      co_await core::yield(shard_);
+    } else {
+      SENTINEL_CO_CHECK(co_await merger_.load_next());
     }
-    SENTINEL_CO_CHECK(co_await advance(*child));
+    pending_ = settle();
   }
-}
-
-core::Task<core::Status> MergingCursor::advance(Child& child) {
-  if (auto* memtable = std::get_if<Memtable::Cursor>(&child)) {
-    memtable->next();
-    co_return core::Status();
-  }
-  auto& table = std::get<SSTableCursor>(child);
-  if (table.try_next()) co_return core::Status();
-  co_return co_await table.next_block();
-}
-
-MergingCursor::Child* MergingCursor::smallest() {
-  Child* best = nullptr;
-  for (Child& child : children_) {
-    if (!is_valid(child)) continue;
-    if (best != nullptr) {
-      const int order = compare_keys(key_of(child), key_of(*best));
-      if (order > 0 || (order == 0 && tag_of(child).packed() < tag_of(*best).packed())) continue;
-    }
-    best = &child;
-  }
-  return best;
-}
-
-core::Task<core::Status> MergingCursor::seek_to_last_before(const SeekTarget& target) {
-  SENTINEL_CO_TRY(last, co_await last_key_before(target));
-  while (last.has_value()) {
-    const KeyTarget at(*last);
-    const core::ByteSpan only_key = *last;
-    SENTINEL_CO_CHECK(co_await position(at));
-    SENTINEL_CO_CHECK(co_await settle(&only_key));
-    if (valid()) co_return core::Status();
-    // Deleted, or newer than the snapshot: the one before it, then.
-    SENTINEL_CO_TRY(before, co_await last_key_before(at));
-    last = std::move(before);
-  }
-  current_ = nullptr;
   co_return core::Status();
 }
 
-/// The last key before the target that any source has, visible or not.
-core::Task<core::Result<std::optional<core::Bytes>>> MergingCursor::last_key_before(
-    const SeekTarget& target) {
-  const Child* last = nullptr;
-  for (Child& child : children_) {
-    if (auto* memtable = std::get_if<Memtable::Cursor>(&child)) {
-      memtable->seek_to_last_before(target);
-    } else {
-      SENTINEL_CO_CHECK(co_await std::get<SSTableCursor>(child).seek_to_last_before(target));
+core::Task<core::Status> MergingCursor::settle_waiting() {
+  pending_ = settle();
+  co_return co_await load_next();
+}
+
+/// Moves from where the merger stands to the next entry that may be shown.
+MergingCursor::Step MergingCursor::settle() {
+  valid_ = false;
+  while (!at_end()) {
+    const EntryTag tag = merger_.tag();
+    const bool shadowed = passed_any_ && core::equal(merger_.key(), passed_.view());
+    if (tag.sequence <= scope_.snapshot && !shadowed) {
+      if (tag.kind == EntryKind::value) {
+        valid_ = true;
+        skipped_ = 0;
+        return Step::done;
+      }
+      pass();  // Deleted: what is older for this key is not to be seen.
     }
-    if (is_valid(child) && (last == nullptr || compare_keys(key_of(child), key_of(*last)) > 0))
-      last = &child;
+    const Step step = skip();
+    if (step != Step::done) return step;
   }
-  if (last == nullptr) co_return std::nullopt;
-  co_return core::Bytes::copy(key_of(*last));
+  return Step::done;
 }
 
-core::ByteSpan MergingCursor::key() const { return key_of(*current_); }
-
-core::ByteSpan MergingCursor::value() const {
-  return std::visit([](const auto& cursor) { return cursor.value(); }, *current_);
+/// Versions of the key that the merger stands at are not shown any more.
+void MergingCursor::pass() {
+  passed_.clear();
+  passed_.bytes(merger_.key());
+  passed_any_ = true;
 }
 
-core::Bytes MergingCursor::value_bytes() const {
-  return std::visit([](const auto& cursor) { return cursor.value_bytes(); }, *current_);
+MergingCursor::Step MergingCursor::skip() {
+  valid_ = false;
+  if (!merger_.try_next()) return Step::load;
+  if (++skipped_ < kSkippedPerYield) return Step::done;
+  skipped_ = 0;
+  return Step::yield;
+}
+
+bool MergingCursor::at_end() const {
+  if (!merger_.valid()) return true;
+  if (!scope_.end.empty() && compare_keys(merger_.key(), scope_.end) >= 0) return true;
+  return only_key_.has_value() && !core::equal(merger_.key(), *only_key_);
+}
+
+core::Task<core::Status> MergingCursor::seek_to_last_before(const SeekTarget& target) {
+  valid_ = false;
+  SENTINEL_CO_TRY(last, co_await merger_.last_key_before(target));
+  while (last.has_value()) {
+    only_key_ = std::move(last);
+    const KeyTarget at(*only_key_);
+    SENTINEL_CO_CHECK(co_await position(at));
+    SENTINEL_CO_CHECK(co_await settle_waiting());
+    if (valid()) break;
+    // Deleted, or newer than the snapshot: the one before it, then.
+    SENTINEL_CO_TRY(before, co_await merger_.last_key_before(at));
+    last = std::move(before);
+  }
+  only_key_.reset();
+  co_return core::Status();
 }
 
 }  // namespace sentinel::lsm

@@ -1,58 +1,73 @@
 #pragma once
-/// One ordered walk over memtables and tables: of each key the newest version that is visible,
+/// One ordered walk over memtables and runs: of each key the newest version that is visible,
 /// without deleted ones.
 
 #include <memory>
 #include <optional>
-#include <variant>
 #include <vector>
 
 #include "core/task.h"
-#include "lsm/memtable.h"
-#include "lsm/sstable_reader.h"
+#include "lsm/entry_merger.h"
+#include "lsm/version.h"
 
 namespace sentinel::lsm {
 
 class MergingCursor {
  public:
-  /// Shows entries up to `snapshot`, with keys below `end` (empty: no bound). Keeps its sources
-  /// alive.
-  MergingCursor(std::vector<std::shared_ptr<const Memtable>> memtables,
-                const std::vector<std::shared_ptr<SSTableReader>>& tables, SequenceNumber snapshot,
-                core::Bytes end);
+  struct Sources {
+    std::vector<std::shared_ptr<const Memtable>> memtables;
+    std::shared_ptr<const Version> version;
+  };
+  /// What a walk shows.
+  struct Scope {
+    SequenceNumber snapshot;  ///< Entries up to here.
+    core::Bytes begin;        ///< The walk begins here or behind it; empty: no bound.
+    core::Bytes end;          ///< Keys below this; empty: no bound.
+    ReadOptions read = {};
+  };
 
-  /// The first visible entry whose key is not before the target.
+  /// Keeps its sources alive.
+  MergingCursor(core::Shard& shard, Sources sources, Scope scope);
+
+  /// The first visible entry whose key is not before the target. The target itself is not before
+  /// `begin`.
   core::Task<core::Status> seek(const SeekTarget& target);
   /// The last visible entry whose key is before the target.
   core::Task<core::Status> seek_to_last_before(const SeekTarget& target);
   core::Task<core::Status> next();
+  /// Steps on without waiting; false when it has to, and then load_next() completes the step.
+  bool try_next();
+  core::Task<core::Status> load_next();
 
-  [[nodiscard]] bool valid() const { return current_ != nullptr; }
+  [[nodiscard]] bool valid() const { return valid_; }
   /// Valid until the cursor moves.
-  [[nodiscard]] core::ByteSpan key() const;
-  [[nodiscard]] core::ByteSpan value() const;
+  [[nodiscard]] core::ByteSpan key() const { return merger_.key(); }
+  [[nodiscard]] core::ByteSpan value() const { return merger_.value(); }
   /// Valid as long as it is held.
-  [[nodiscard]] core::Bytes value_bytes() const;
+  [[nodiscard]] core::Bytes value_bytes() const { return merger_.value_bytes(); }
 
  private:
-  using Child = std::variant<Memtable::Cursor, SSTableCursor>;
+  /// What the walk over hidden entries stands before.
+  enum class Step : std::uint8_t { done, load, yield };
 
   core::Task<core::Status> position(const SeekTarget& target);
-  core::Task<core::Status> settle(const core::ByteSpan* only_key);
-  core::Task<core::Result<std::optional<core::Bytes>>> last_key_before(const SeekTarget& target);
-  core::Task<core::Status> advance(Child& child);
-  [[nodiscard]] Child* smallest();
-  [[nodiscard]] bool beyond_end(core::ByteSpan key) const {
-    return !end_.empty() && compare_keys(key, end_) >= 0;
-  }
+  Step settle();
+  Step skip();
+  void pass();
+  core::Task<core::Status> settle_waiting();
+  void add_runs();
+  [[nodiscard]] bool at_end() const;
 
-  const std::vector<std::shared_ptr<const Memtable>> memtables_;
-  const SequenceNumber snapshot_;
-  const core::Bytes end_;
-  std::vector<Child> children_;
-  const Child* current_ = nullptr;
+  core::Shard& shard_;
+  const Sources sources_;
+  const Scope scope_;
+  EntryMerger merger_;
+  bool valid_ = false;
+  Step pending_ = Step::done;
+  std::optional<core::Bytes> only_key_;  // The walk ends where this key does.
   bool passed_any_ = false;  // Whether passed_ is set: versions of that key are skipped.
   core::ByteWriter passed_;
+  std::size_t skipped_ = 0;  // Since others could run.
 };
 
 }  // namespace sentinel::lsm

@@ -16,22 +16,23 @@ constexpr std::size_t kWriteBytes = std::size_t{1} << 20;
 // as it costs.
 constexpr std::size_t kWorkPerYield = std::size_t{256} << 10;
 constexpr std::size_t kWorkPerEntry = 256;
+// Smaller ones share a block with the next group.
+constexpr std::size_t kBlockAtGroupEndBytes = 512;
 }  // namespace
 
-SSTableWriter::SSTableWriter(core::Shard& shard, std::string directory, FileNumber number,
-                             std::uint64_t store_id)
-    : shard_(shard), directory_(std::move(directory)), store_id_(store_id), out_(kWriteBytes) {
-  info_.number = number;
+SSTableWriter::SSTableWriter(core::Shard& shard, Options options, FileNumber number)
+    : shard_(shard), options_(std::move(options)), out_(kWriteBytes) {
+  made_.info.number = number;
 }
 
 SSTableWriter::~SSTableWriter() = default;
 
-core::Task<core::Result<std::unique_ptr<SSTableWriter>>> SSTableWriter::create(
-    core::Shard& shard, std::string directory, FileNumber number, std::uint64_t store_id) {
-  std::unique_ptr<SSTableWriter> writer(
-      new SSTableWriter(shard, std::move(directory), number, store_id));
+core::Task<core::Result<std::unique_ptr<SSTableWriter>>> SSTableWriter::create(core::Shard& shard,
+                                                                               Options options,
+                                                                               FileNumber number) {
+  std::unique_ptr<SSTableWriter> writer(new SSTableWriter(shard, std::move(options), number));
   auto file = co_await core::File::open_direct(
-      shard, writer->directory_ + "/" + temporary_file_name(number),
+      shard, writer->options_.directory + "/" + temporary_file_name(number),
       core::open_flags::write | core::open_flags::create | core::open_flags::truncate);
   if (!file) co_return std::unexpected(std::move(file).error());
   writer->file_ = std::move(*file);
@@ -40,18 +41,23 @@ core::Task<core::Result<std::unique_ptr<SSTableWriter>>> SSTableWriter::create(
 
 core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
                                             core::ByteSpan value) {
-  if (info_.entry_count == 0) {
-    info_.smallest_key = core::as_text(key);
-    info_.smallest_sequence = tag.sequence;
+  if (!block_.empty() && ends_block(key)) {
+    SENTINEL_CO_CHECK(co_await close_block());
+    group_begin_ = end();
   }
-  info_.largest_key = core::as_text(key);
-  info_.smallest_sequence = std::min(info_.smallest_sequence, tag.sequence);
-  info_.largest_sequence = std::max(info_.largest_sequence, tag.sequence);
-  ++info_.entry_count;
-  if (block_.empty() && info_.entry_count > 1) {
-    SENTINEL_ASSERT(is_after(key, tag, index_.last_key(), index_.last_tag()),
-                    "entries out of order");
+  if (block_.empty()) {
+    const bool in_order =
+        blocks_.empty() ||
+        is_after(key, tag, core::as_bytes(blocks_.back().last_key), blocks_.back().last_tag);
+    SENTINEL_ASSERT(in_order, "entries out of order");
+    open_ = BlockInfo();
+    open_.first_key = core::as_text(key);
+    open_.smallest_sequence = open_.largest_sequence = tag.sequence;
   }
+  open_.smallest_sequence = std::min(open_.smallest_sequence, tag.sequence);
+  open_.largest_sequence = std::max(open_.largest_sequence, tag.sequence);
+  open_.tombstone_count += tag.kind == EntryKind::tombstone ? 1 : 0;
+  ++open_.entry_count;
   block_.add(key, tag, value);
   if (block_.size_bytes() >= kTableBlockBytes) {
     SENTINEL_CO_CHECK(co_await close_block());
@@ -64,12 +70,22 @@ core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
   co_return core::Status();
 }
 
+/// A block ends where a group does that will have runs of its own, and otherwise unless it is tiny.
+bool SSTableWriter::ends_block(core::ByteSpan next_key) const {
+  const std::string_view next = core::as_text(next_key);
+  const std::string_view last = core::as_text(block_.last_key());
+  if (group_of(next, options_.group_bytes) == group_of(last, options_.group_bytes)) return false;
+  return block_.size_bytes() >= kBlockAtGroupEndBytes ||
+         data_bytes() - group_begin_ >= kOwnRunBytes;
+}
+
 core::Task<core::Status> SSTableWriter::close_block() {
   if (block_.empty()) co_return core::Status();
   SENTINEL_CO_TRY(handle, co_await append_part(block_.finish()));
-  core::ByteWriter encoded;
-  core::encode_fields(encoded, handle);
-  index_.add(block_.last_key(), block_.last_tag(), encoded.view());
+  open_.handle = handle;
+  open_.last_key = core::as_text(block_.last_key());
+  open_.last_tag = block_.last_tag();
+  blocks_.push_back(std::move(open_));
   block_.clear();
   co_return core::Status();
 }
@@ -77,7 +93,7 @@ core::Task<core::Status> SSTableWriter::close_block() {
 core::Task<core::Result<TableHandle>> SSTableWriter::append_part(core::ByteSpan content) {
   const TableHandle handle{.offset = end(), .length = core::narrow<std::uint32_t>(content.size())};
   std::array<std::byte, kTableCrcBytes> crc;
-  core::store_be(crc.data(), table_part_crc(content, handle.offset, info_.number));
+  core::store_be(crc.data(), table_part_crc(content, handle.offset, made_.info.number));
   SENTINEL_CO_CHECK(co_await append(content));
   SENTINEL_CO_CHECK(co_await append(crc));
   co_return handle;
@@ -102,54 +118,95 @@ core::Task<core::Status> SSTableWriter::write_out() {
   co_return core::Status();
 }
 
-core::Task<core::Result<TableInfo>> SSTableWriter::finish() {
+core::Task<core::Result<NewTable>> SSTableWriter::finish() {
   core::Status completed = co_await complete();
   if (!completed) {
     co_await abandon();
     co_return std::unexpected(std::move(completed).error());
   }
-  co_return info_;
+  co_return std::move(made_);
 }
 
 core::Task<core::Status> SSTableWriter::complete() {
-  SENTINEL_ASSERT(info_.entry_count > 0);
   SENTINEL_CO_CHECK(co_await close_block());
-  SENTINEL_CO_TRY(index, co_await append_part(index_.finish()));
-  // Padded, so that the file ends with a whole block. The size, fixed-width, is filled in next: it
-  // does not change the length.
+  SENTINEL_ASSERT(!blocks_.empty());
+  const std::vector<std::size_t> starts = plan_runs(blocks_, options_.group_bytes);
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    const std::size_t behind = i + 1 < starts.size() ? starts[i + 1] : blocks_.size();
+    SENTINEL_CO_CHECK(co_await append_run(starts[i], behind));
+  }
+  SENTINEL_CO_TRY(properties, co_await append_properties());
+  SENTINEL_CO_CHECK(co_await append_footer(properties));
+  SENTINEL_CO_CHECK(co_await file_.sync_all());
+  co_await file_.close();
+  const FileNumber number = made_.info.number;
+  SENTINEL_CO_CHECK(
+      co_await core::rename_file(shard_, options_.directory + "/" + temporary_file_name(number),
+                                 options_.directory + "/" + table_file_name(number)));
+  co_return co_await core::sync_directory(shard_, options_.directory);
+}
+
+/// Writes the index of a run and describes the run.
+core::Task<core::Status> SSTableWriter::append_run(std::size_t first_block, std::size_t end_block) {
+  const BlockInfo& first = blocks_[first_block];
+  const BlockInfo& last = blocks_[end_block - 1];
+  RunInfo run;
+  run.id = {.file = made_.info.number, .ordinal = core::narrow<std::uint32_t>(made_.runs.size())};
+  run.data_begin = first.handle.offset;
+  run.data_end = last.handle.offset + last.handle.length + kTableCrcBytes;
+  run.smallest_key = first.first_key;
+  run.largest_key = last.last_key;
+  run.smallest_sequence = first.smallest_sequence;
+  BlockBuilder index;
+  core::ByteWriter encoded;
+  for (std::size_t i = first_block; i < end_block; ++i) {
+    const BlockInfo& block = blocks_[i];
+    run.entry_count += block.entry_count;
+    run.tombstone_count += block.tombstone_count;
+    run.smallest_sequence = std::min(run.smallest_sequence, block.smallest_sequence);
+    run.largest_sequence = std::max(run.largest_sequence, block.largest_sequence);
+    encoded.clear();
+    core::encode_fields(encoded, block.handle);
+    index.add(core::as_bytes(block.last_key), block.last_tag, encoded.view());
+  }
+  SENTINEL_CO_TRY(handle, co_await append_part(index.finish()));
+  run.index = handle;
+  made_.runs.push_back(std::move(run));
+  co_return core::Status();
+}
+
+/// Padded, so that the file ends with a whole block. The size, fixed-width, is filled in once it is
+/// known: it does not change the length.
+core::Task<core::Result<TableHandle>> SSTableWriter::append_properties() {
   core::ByteWriter properties;
-  core::encode_fields(properties, info_);
+  core::encode_fields(properties, made_);
   const std::uint64_t least = end() + properties.size() + kTableCrcBytes + kTableFooterBytes;
-  info_.size_bytes = (least + kTableFileAlignment - 1) / kTableFileAlignment * kTableFileAlignment;
+  made_.info.size_bytes =
+      (least + kTableFileAlignment - 1) / kTableFileAlignment * kTableFileAlignment;
   properties.clear();
-  core::encode_fields(properties, info_);
-  properties.extend(info_.size_bytes - least);
-  SENTINEL_CO_TRY(properties_at, co_await append_part(properties.view()));
+  core::encode_fields(properties, made_);
+  properties.extend(made_.info.size_bytes - least);
+  co_return co_await append_part(properties.view());
+}
+
+core::Task<core::Status> SSTableWriter::append_footer(TableHandle properties) {
   core::ByteWriter footer;
   footer.u64(kTableMagic);
   footer.u32(kFormatVersion);
-  footer.u64(store_id_);
-  footer.u64(info_.number.value());
-  core::encode_fields(footer, index);
-  core::encode_fields(footer, properties_at);
+  footer.u64(options_.store_id);
+  footer.u64(made_.info.number.value());
+  core::encode_fields(footer, properties);
   footer.u32(core::crc32c(footer.view()));
   SENTINEL_ASSERT(footer.size() == kTableFooterBytes);
   SENTINEL_CO_CHECK(co_await append(footer.view()));
-  if (filled_ > 0) {
-    SENTINEL_CO_CHECK(co_await write_out());
-  }
-  SENTINEL_CO_CHECK(co_await file_.sync_all());
-  co_await file_.close();
-  SENTINEL_CO_CHECK(co_await core::rename_file(shard_,
-                                               directory_ + "/" + temporary_file_name(info_.number),
-                                               directory_ + "/" + table_file_name(info_.number)));
-  co_return co_await core::sync_directory(shard_, directory_);
+  if (filled_ == 0) co_return core::Status();
+  co_return co_await write_out();
 }
 
 core::Task<void> SSTableWriter::abandon() {
   co_await file_.close();
-  const core::Status removed =
-      co_await core::unlink_file(shard_, directory_ + "/" + temporary_file_name(info_.number));
+  const core::Status removed = co_await core::unlink_file(
+      shard_, options_.directory + "/" + temporary_file_name(made_.info.number));
   static_cast<void>(removed.has_value());
 }
 

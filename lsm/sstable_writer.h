@@ -6,50 +6,63 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/aligned_memory.h"
 #include "core/io.h"
 #include "lsm/block.h"
+#include "lsm/run_planner.h"
 #include "lsm/sstable_format.h"
-#include "lsm/table_info.h"
 
 namespace sentinel::lsm {
 
 class SSTableWriter {
  public:
+  struct Options {
+    std::string directory;
+    std::uint64_t store_id = 0;
+    /// The first bytes of a key that name its group (lsm/run_planner.h); 0 for no groups.
+    std::size_t group_bytes = 0;
+  };
+
   /// Begins a table under its temporary name.
   static core::Task<core::Result<std::unique_ptr<SSTableWriter>>> create(core::Shard& shard,
-                                                                         std::string directory,
-                                                                         FileNumber number,
-                                                                         std::uint64_t store_id);
+                                                                         Options options,
+                                                                         FileNumber number);
   ~SSTableWriter();
 
   /// Adds an entry; entries come in order. Waits only when a buffer is full, and lets others run
   /// now and then.
   core::Task<core::Status> add(core::ByteSpan key, EntryTag tag, core::ByteSpan value);
+  /// Bytes of data so far.
+  [[nodiscard]] std::uint64_t data_bytes() const { return end() + block_.size_bytes(); }
   /// Completes the file, makes it durable and gives it its name. At least one entry was added.
-  core::Task<core::Result<TableInfo>> finish();
+  core::Task<core::Result<NewTable>> finish();
   /// Gives up: closes and removes the file. After an error, instead of finish().
   core::Task<void> abandon();
 
  private:
-  SSTableWriter(core::Shard& shard, std::string directory, FileNumber number,
-                std::uint64_t store_id);
+  SSTableWriter(core::Shard& shard, Options options, FileNumber number);
+  [[nodiscard]] bool ends_block(core::ByteSpan next_key) const;
   core::Task<core::Status> close_block();
   core::Task<core::Result<TableHandle>> append_part(core::ByteSpan content);
   core::Task<core::Status> append(core::ByteSpan bytes);
   core::Task<core::Status> write_out();
   [[nodiscard]] std::uint64_t end() const { return written_bytes_ + filled_; }
   core::Task<core::Status> complete();
+  core::Task<core::Status> append_run(std::size_t first_block, std::size_t end_block);
+  core::Task<core::Result<TableHandle>> append_properties();
+  core::Task<core::Status> append_footer(TableHandle properties);
 
   core::Shard& shard_;
-  const std::string directory_;
-  const std::uint64_t store_id_;
+  const Options options_;
   core::File file_;
-  TableInfo info_;
+  NewTable made_;
   BlockBuilder block_;
-  BlockBuilder index_;
-  core::AlignedMemory out_;  // Finished parts on their way to the file.
+  BlockInfo open_;  // What block_ holds.
+  std::vector<BlockInfo> blocks_;
+  std::uint64_t group_begin_ = 0;  // Where the data of the current group begin.
+  core::AlignedMemory out_;        // Finished parts on their way to the file.
   std::size_t filled_ = 0;
   std::uint64_t written_bytes_ = 0;  // Before what is in out_.
   std::size_t work_since_yield_ = 0;

@@ -9,14 +9,14 @@
 #include "core/sync.h"
 #include "lsm/log_replay.h"
 #include "lsm/manifest.h"
-#include "lsm/sstable_reader.h"
+#include "lsm/run_cursor.h"
 
 namespace sentinel::lsm {
 
 namespace {
 
-/// What the entries of a table add up to, in the order of reading.
-class TableTally {
+/// What the entries of a run add up to, in the order of reading.
+class RunTally {
  public:
   /// False when the entry does not stand behind the one before.
   bool add(core::ByteSpan key, EntryTag tag) {
@@ -30,18 +30,19 @@ class TableTally {
     seen_.smallest_sequence = std::min(seen_.smallest_sequence, tag.sequence);
     seen_.largest_sequence = std::max(seen_.largest_sequence, tag.sequence);
     last_tag_ = tag;
+    seen_.tombstone_count += tag.kind == EntryKind::tombstone ? 1 : 0;
     ++seen_.entry_count;
     return true;
   }
-  [[nodiscard]] bool agrees_with(const TableInfo& info) const {
-    return seen_.entry_count == info.entry_count && seen_.smallest_key == info.smallest_key &&
-           seen_.largest_key == info.largest_key &&
+  [[nodiscard]] bool agrees_with(const RunInfo& info) const {
+    return seen_.entry_count == info.entry_count && seen_.tombstone_count == info.tombstone_count &&
+           seen_.smallest_key == info.smallest_key && seen_.largest_key == info.largest_key &&
            seen_.smallest_sequence == info.smallest_sequence &&
            seen_.largest_sequence == info.largest_sequence;
   }
 
  private:
-  TableInfo seen_;
+  RunInfo seen_;
   EntryTag last_tag_;
 };
 
@@ -62,31 +63,59 @@ class Checker {
         shard_, {.directory = options_.directory, .store_id = options_.store_id}, false);
     if (!opened) co_return std::unexpected(std::move(opened).error());
     const FileSet& files = (*opened)->files();
-    for (const auto& [number, info] : files.tables) {
-      core::Status checked = co_await check_table(info);
+    for (const auto& [number, table] : files.tables) {
+      core::Status checked = co_await check_table(table.info, files);
       if (!checked) found_.problems.push_back(checked.error().message);
     }
+    core::Status levels = check_levels(files);
+    if (!levels) found_.problems.push_back(levels.error().message);
     core::Status logs = co_await check_logs(files);
     if (!logs) found_.problems.push_back(logs.error().message);
     co_return co_await find_unnamed(files);
   }
 
-  core::Task<core::Status> check_table(const TableInfo& info) {
-    auto opened = co_await SSTableReader::open(shard_, options_.directory, info, options_.store_id);
+  core::Task<core::Status> check_table(const TableInfo& info, const FileSet& files) {
+    const TableFile::Options options{.directory = options_.directory,
+                                     .store_id = options_.store_id};
+    auto opened = co_await TableFile::open(shard_, options, info);
     if (!opened) co_return std::unexpected(std::move(opened).error());
-    core::Status checked = co_await check_blocks(**opened);
-    co_await (*opened)->close();
+    const std::unique_ptr<TableFile> table = std::move(*opened);
+    core::Status checked = co_await check_runs(*table, files);
+    co_await table->close();
     ++found_.tables;
     found_.table_bytes += info.size_bytes;
-    found_.table_entries += info.entry_count;
     co_return checked;
   }
 
-  /// The data blocks must follow each other without a gap up to the index.
-  core::Task<core::Status> check_blocks(const SSTableReader& table) {
-    BlockCursor index(table.index());
-    std::uint64_t offset = 0;
-    TableTally tally;
+  /// The runs that the manifest still names must be as the table's writer described them.
+  core::Task<core::Status> check_runs(const TableFile& table, const FileSet& files) {
+    SENTINEL_CO_TRY(written, co_await table.read_properties());
+    const RunId first{.file = table.info().number, .ordinal = 0};
+    for (auto at = files.runs.lower_bound(first);
+         at != files.runs.end() && at->first.file == first.file; ++at) {
+      const RunInfo& run = *at->second;
+      if (run.id.ordinal >= written.runs.size() || !is_same(written.runs[run.id.ordinal], run)) {
+        co_return core::fail(
+            core::Errc::corruption,
+            fmt::format("{}: run {} is not as the manifest says", table.path(), run.id.ordinal));
+      }
+      SENTINEL_CO_CHECK(co_await check_blocks(table, run));
+      found_.table_entries += run.entry_count;
+    }
+    co_return core::Status();
+  }
+
+  static bool is_same(RunInfo written, const RunInfo& now) {
+    written.level = now.level;
+    return core::equal(core::encode_fields(written), core::encode_fields(now));
+  }
+
+  /// The data blocks must follow each other without a gap.
+  core::Task<core::Status> check_blocks(const TableFile& table, const RunInfo& run) {
+    SENTINEL_CO_TRY(index_content, co_await table.read_block(run.index));
+    BlockCursor index(index_content);
+    std::uint64_t offset = run.data_begin;
+    RunTally tally;
     for (index.seek_to_first(); index.valid(); index.next()) {
       const auto handle = core::decode_fields<TableHandle>(index.value());
       if (!handle || handle->offset != offset) co_return table.malformed(offset);
@@ -99,13 +128,32 @@ class Checker {
       offset += handle->length + kTableCrcBytes;
       co_await core::yield(shard_);
     }
-    if (index.corrupt() || offset != table.data_end() || !tally.agrees_with(table.info()))
-      co_return table.malformed(table.data_end());
+    if (index.corrupt() || offset != run.data_end || !tally.agrees_with(run))
+      co_return table.malformed(run.index.offset);
     co_return core::Status();
   }
 
-  core::Status check_entries(const SSTableReader& table, std::uint64_t offset, BlockCursor& block,
-                             TableTally& tally) {
+  /// Below level 0 the runs of a level must not overlap.
+  core::Status check_levels(const FileSet& files) {
+    std::array<std::vector<const RunInfo*>, kLevels> levels;
+    for (const auto& [id, run] : files.runs) levels[run->level].push_back(run.get());
+    for (std::uint8_t level = 1; level < kLevels; ++level) {
+      auto& runs = levels[level];
+      std::ranges::sort(runs, {}, &RunInfo::smallest_key);
+      for (std::size_t i = 1; i < runs.size(); ++i) {
+        if (!runs[i]->overlaps(*runs[i - 1])) continue;
+        return core::fail(
+            core::Errc::corruption,
+            fmt::format("{}: run {} of {} overlaps run {} of {} on level {}", options_.directory,
+                        runs[i]->id.ordinal, table_file_name(runs[i]->id.file),
+                        runs[i - 1]->id.ordinal, table_file_name(runs[i - 1]->id.file), level));
+      }
+    }
+    return {};
+  }
+
+  core::Status check_entries(const TableFile& table, std::uint64_t offset, BlockCursor& block,
+                             RunTally& tally) {
     std::uint64_t entries = 0;
     std::uint64_t bytes = 0;
     for (block.seek_to_first(); block.valid(); block.next()) {

@@ -223,6 +223,7 @@ core::Task<core::Status> Wal::write_flight() {
   if (flight_->last_sequence > active_.last_sequence)
     active_.last_sequence = flight_->last_sequence;
   ++writes_;
+  written_bytes_ += bytes.size();
   SENTINEL_CO_CHECK(co_await active_file_.write(offset, bytes, flight_->buffer_index));
   if (!flight_->opens_segment) co_return core::Status();
   // Only now may the segment be said to hold something: an empty one is damage from here on.

@@ -104,6 +104,7 @@ class Wal {
   [[nodiscard]] bool direct() const { return direct_; }
   /// Writes made since the start: how well group commit groups.
   [[nodiscard]] std::uint64_t writes() const { return writes_; }
+  [[nodiscard]] std::uint64_t written_bytes() const { return written_bytes_; }
 
  private:
   struct Pending;
@@ -181,6 +182,7 @@ class Wal {
   bool failed_ = false;
   FileNumber filling_{0};  // The segment that a prefill write is in flight to.
   std::uint64_t writes_ = 0;
+  std::uint64_t written_bytes_ = 0;
   core::Signal work_;
   core::Signal resumed_;
   core::Signal ready_changed_;

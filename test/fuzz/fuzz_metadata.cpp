@@ -44,8 +44,9 @@ void edit(core::ByteSpan bytes) {
   lsm::FileSet files;
   if (!files.apply(*decoded)) return;
   lsm::FileSet again;
-  require(again.apply(files.snapshot()).has_value());
-  require(again.tables.size() == files.tables.size() && again.wals.size() == files.wals.size());
+  for (const lsm::VersionEdit& part : files.snapshot()) require(again.apply(part).has_value());
+  require(again.tables.size() == files.tables.size() && again.wals.size() == files.wals.size() &&
+          again.runs.size() == files.runs.size());
 }
 
 void key(core::ByteSpan bytes) {

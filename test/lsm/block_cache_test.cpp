@@ -7,7 +7,7 @@
 #include "core/codec.h"
 #include "core/random.h"
 #include "core/scope.h"
-#include "lsm/sstable_reader.h"
+#include "lsm/table_file.h"
 #include "test/support/lsm_entries.h"
 
 namespace sentinel::lsm {
@@ -104,32 +104,35 @@ TEST_CASE_FIXTURE(Fixture, "an evicted block lives on with its reader") {
 
 constexpr FileNumber kNumber{5};
 
-core::Task<void> read_twice(core::Shard& shard, std::shared_ptr<SSTableReader> table,
-                            TableHandle handle, int* succeeded) {
+core::Task<void> read_twice(core::Shard& shard, const TableFile* table, TableHandle handle,
+                            int* succeeded) {
   core::TaskScope readers(shard);
   for (int i = 0; i < 5; ++i) {
-    readers.spawn(
-        [](std::shared_ptr<SSTableReader> from, TableHandle at, int* count) -> core::Task<void> {
-          const auto block = co_await from->read_block(at);
-          if (block) ++*count;
-        }(table, handle, succeeded));
+    readers.spawn([](const TableFile* from, TableHandle at, int* count) -> core::Task<void> {
+      const auto block = co_await from->read_block(at);
+      if (block) ++*count;
+    }(table, handle, succeeded));
   }
   co_await readers.join();
 }
 
 struct TableFixture : Fixture {
-  std::shared_ptr<SSTableReader> table;
+  std::unique_ptr<TableFile> table;
   TableHandle first;
 
   TableFixture() {
     const test::LsmEntries entries{{.key = "a", .sequence = 1, .value = std::string(1000, 'a')},
                                    {.key = "b", .sequence = 2, .value = "b"}};
-    auto info = run_task(shard, test::write_table_task(shard, kNumber, 1, entries));
-    REQUIRE(info.has_value());
-    auto opened = run_task(shard, SSTableReader::open(shard, "db", *info, 1, &cache));
+    auto made = run_task(shard, test::write_table_task(shard, kNumber, 1, entries));
+    REQUIRE(made.has_value());
+    auto opened = run_task(
+        shard,
+        TableFile::open(shard, {.directory = "db", .store_id = 1, .cache = &cache}, made->info));
     REQUIRE(opened.has_value());
-    table = *opened;
-    BlockCursor index(table->index());
+    table = std::move(*opened);
+    auto content = run_task(shard, table->read_block(made->runs.front().index));
+    REQUIRE(content.has_value());
+    BlockCursor index(*content);
     index.seek_to_first();
     first = *core::decode_fields<TableHandle>(index.value());
     ring.log.clear();
@@ -139,10 +142,10 @@ struct TableFixture : Fixture {
 
 TEST_CASE_FIXTURE(TableFixture, "readers of one block at the same time cause one read") {
   int succeeded = 0;
-  run_task(shard, read_twice(shard, table, first, &succeeded));
+  run_task(shard, read_twice(shard, table.get(), first, &succeeded));
   CHECK(succeeded == 5);
   CHECK(ring.count(core::OpCode::read) == 1);
-  run_task(shard, read_twice(shard, table, first, &succeeded));
+  run_task(shard, read_twice(shard, table.get(), first, &succeeded));
   CHECK(succeeded == 10);
   CHECK(ring.count(core::OpCode::read) == 1);
 }
@@ -150,7 +153,7 @@ TEST_CASE_FIXTURE(TableFixture, "readers of one block at the same time cause one
 TEST_CASE_FIXTURE(TableFixture, "when a load fails, who waited for it tries again") {
   ring.fail_at = 1;
   int succeeded = 0;
-  run_task(shard, read_twice(shard, table, first, &succeeded));
+  run_task(shard, read_twice(shard, table.get(), first, &succeeded));
   CHECK(succeeded == 4);
   CHECK(ring.count(core::OpCode::read) == 2);
 }

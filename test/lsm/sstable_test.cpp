@@ -2,7 +2,8 @@
 
 #include <array>
 
-#include "lsm/sstable_reader.h"
+#include "lsm/manifest.h"
+#include "lsm/run_cursor.h"
 #include "lsm/sstable_writer.h"
 #include "test/support/lsm_entries.h"
 
@@ -26,18 +27,20 @@ struct Fixture {
   test::MemoryRing ring;
   core::Shard shard{0, ring, 1};
 
-  TableInfo write(const LsmEntries& entries) {
-    auto info = run_task(shard, test::write_table_task(shard, kNumber, kStore, entries));
-    REQUIRE(info.has_value());
-    return *info;
+  NewTable write(const LsmEntries& entries, std::size_t group_bytes = 0) {
+    auto made =
+        run_task(shard, test::write_table_task(shard, kNumber, kStore, entries, group_bytes));
+    REQUIRE(made.has_value());
+    return *made;
   }
-  core::Result<LsmEntries> read(const TableInfo& info, std::uint64_t store_id = kStore) {
-    auto found = run_task(shard, test::read_table_task(shard, info, store_id));
+  core::Result<LsmEntries> read(const NewTable& made, std::uint64_t store_id = kStore,
+                                ReadOptions options = {}) {
+    auto found = run_task(shard, test::read_table_task(shard, made, store_id, options));
     CHECK(ring.open_handles() == 0);
     return found;
   }
   /// Damage is reported as such, and by name.
-  void check_damaged(const TableInfo& info) {
+  void check_damaged(const NewTable& info) {
     const auto found = read(info);
     REQUIRE_FALSE(found.has_value());
     CHECK(found.error().code == Errc::corruption);
@@ -62,7 +65,7 @@ LsmEntries one_entry_blocks(std::uint64_t count) {
   return entries;
 }
 
-core::Task<void> check_searches(SSTableCursor* cursor, const LsmEntries* entries, std::string key) {
+core::Task<void> check_searches(RunCursor* cursor, const LsmEntries* entries, std::string key) {
   CAPTURE(key);
   const KeyTarget target(as_bytes(key));
   const auto first =
@@ -79,12 +82,15 @@ core::Task<void> check_searches(SSTableCursor* cursor, const LsmEntries* entries
   CHECK((behind && *behind == LsmEntries(first - 1, entries->end())));
 }
 
-core::Task<void> check_model(core::Shard& shard, TableInfo info, const LsmEntries* entries) {
-  auto table = co_await SSTableReader::open(shard, "db", info, kStore);
-  CHECK(table.has_value());
+core::Task<void> check_model(core::Shard& shard, NewTable made, const LsmEntries* entries,
+                             ReadOptions options) {
+  auto table = co_await TableFile::open(
+      shard, {.directory = "db", .store_id = kStore, .cache = nullptr}, made.info);
+  CHECK((table.has_value() && made.runs.size() == 1));
   if (!table) co_return;
   {
-    SSTableCursor cursor(*table);
+    const std::vector<Run> runs = test::runs_of(made, **table);
+    RunCursor cursor(runs.front(), options);
     for (std::size_t i = 0; i < entries->size(); i += 1 + entries->size() / 12) {
       co_await check_searches(&cursor, entries, (*entries)[i].key);
       co_await check_searches(&cursor, entries, (*entries)[i].key + "!");
@@ -108,7 +114,8 @@ core::Task<void> watch(core::Shard& shard, const std::size_t* added, std::size_t
 
 core::Task<void> write_and_count(core::Shard& shard, const LsmEntries* entries,
                                  std::size_t* added) {
-  auto writer = co_await SSTableWriter::create(shard, "db", kNumber, kStore);
+  auto writer = co_await SSTableWriter::create(
+      shard, {.directory = "db", .store_id = kStore, .group_bytes = 0}, kNumber);
   CHECK(writer.has_value());
   for (const LsmEntry& entry : *entries) {
     const core::Status status =
@@ -120,7 +127,8 @@ core::Task<void> write_and_count(core::Shard& shard, const LsmEntries* entries,
 }
 
 core::Task<void> write_and_abandon(core::Shard& shard) {
-  auto writer = co_await SSTableWriter::create(shard, "db", kNumber, kStore);
+  auto writer = co_await SSTableWriter::create(
+      shard, {.directory = "db", .store_id = kStore, .group_bytes = 0}, kNumber);
   CHECK(writer.has_value());
   const core::Status added =
       co_await (*writer)->add(as_bytes("k"), {.sequence = kFirstSequence}, as_bytes("v"));
@@ -137,27 +145,31 @@ TEST_CASE_FIXTURE(Fixture, "a table gives back random entries by walk and by sea
     const std::size_t value_bytes_max = random.chance(0.5) ? 3000 : 40;
     const LsmEntries entries =
         test::random_entries(random, 1 + random.below(250), 1, value_bytes_max);
-    const TableInfo info = write(entries);
-    const auto found = read(info);
+    const NewTable made = write(entries);
+    const ReadOptions options{.read_ahead_bytes = random.chance(0.5) ? 70'000u : 0u};
+    const auto found = read(made, kStore, options);
     REQUIRE(found.has_value());
     CHECK(*found == entries);
-    run_task(shard, check_model(shard, info, &entries));
+    run_task(shard, check_model(shard, made, &entries, options));
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "a finished table is described by its TableInfo") {
-  const TableInfo info = write({{.key = "a", .sequence = 9, .value = "1"},
-                                {.key = "b", .sequence = 12, .value = "2"},
-                                {.key = "b", .sequence = 3, .value = "3"},
-                                {.key = "c", .sequence = 7, .value = "4"}});
-  CHECK(info.number == kNumber);
-  CHECK(info.size_bytes == ring.files.at(kPath).size());
-  CHECK(info.size_bytes % kTableFileAlignment == 0);
-  CHECK(info.entry_count == 4);
-  CHECK(info.smallest_key == "a");
-  CHECK(info.largest_key == "c");
-  CHECK(info.smallest_sequence == SequenceNumber(3));
-  CHECK(info.largest_sequence == SequenceNumber(12));
+TEST_CASE_FIXTURE(Fixture, "a finished table is described by what its writer returns") {
+  const NewTable info = write({{.key = "a", .sequence = 9, .value = "1"},
+                               {.key = "b", .sequence = 12, .value = "2"},
+                               {.key = "b", .sequence = 3, .value = "3"},
+                               {.key = "c", .sequence = 7, .value = "4"}});
+  CHECK(info.info.number == kNumber);
+  CHECK(info.info.size_bytes == ring.files.at(kPath).size());
+  CHECK(info.info.size_bytes % kTableFileAlignment == 0);
+  REQUIRE(info.runs.size() == 1);
+  const RunInfo& run = info.runs.front();
+  CHECK(run.entry_count == 4);
+  CHECK(run.tombstone_count == 0);
+  CHECK(run.smallest_key == "a");
+  CHECK(run.largest_key == "c");
+  CHECK(run.smallest_sequence == SequenceNumber(3));
+  CHECK(run.largest_sequence == SequenceNumber(12));
 }
 
 TEST_CASE_FIXTURE(Fixture, "one huge value makes one huge block") {
@@ -178,7 +190,7 @@ TEST_CASE_FIXTURE(Fixture, "short reads and writes are continued") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "a flip of any byte of a small table is found") {
-  const TableInfo info = write(small_entries());
+  const NewTable info = write(small_entries());
   std::vector<std::byte>& file = ring.files.at(kPath);
   for (std::size_t offset = 0; offset < file.size(); ++offset) {
     for (const unsigned mask : {0x01U, 0x80U, 0xffU}) {
@@ -193,7 +205,7 @@ TEST_CASE_FIXTURE(Fixture, "a flip of any byte of a small table is found") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "a table cut or extended by any length is found") {
-  const TableInfo info = write(small_entries());
+  const NewTable info = write(small_entries());
   const std::vector<std::byte> whole = ring.files.at(kPath);
   for (std::size_t length = 0; length < whole.size() + 3; ++length) {
     if (length == whole.size()) continue;
@@ -202,20 +214,20 @@ TEST_CASE_FIXTURE(Fixture, "a table cut or extended by any length is found") {
     ring.files.at(kPath).resize(length);
     check_damaged(info);
     // The same when the manifest believes in that length.
-    TableInfo believed = info;
-    believed.size_bytes = length;
+    NewTable believed = info;
+    believed.info.size_bytes = length;
     check_damaged(believed);
   }
 }
 
 TEST_CASE_FIXTURE(Fixture, "a missing table is damage") {
-  const TableInfo info = write(small_entries());
+  const NewTable info = write(small_entries());
   ring.files.erase(kPath);
   check_damaged(info);
 }
 
 TEST_CASE_FIXTURE(Fixture, "whole blocks that changed places are found") {
-  const TableInfo info = write(one_entry_blocks(3));
+  const NewTable info = write(one_entry_blocks(3));
   std::vector<std::byte>& file = ring.files.at(kPath);
   const std::string_view text = as_text(file);
   const std::size_t first = text.find("key100");
@@ -231,15 +243,15 @@ TEST_CASE_FIXTURE(Fixture, "whole blocks that changed places are found") {
 }
 
 TEST_CASE_FIXTURE(Fixture, "a table of another store or under another's name is refused") {
-  const TableInfo info = write(small_entries());
+  const NewTable info = write(small_entries());
   SUBCASE("store") {
     const auto found = read(info, kStore + 1);
     REQUIRE_FALSE(found.has_value());
     CHECK(found.error().code == Errc::corruption);
   }
   SUBCASE("name") {
-    TableInfo renamed = info;
-    renamed.number = FileNumber(6);
+    NewTable renamed = info;
+    renamed.info.number = FileNumber(6);
     ring.files["db/table-00000006.sst"] = ring.files.at(kPath);
     const auto found = read(renamed);
     REQUIRE_FALSE(found.has_value());
@@ -247,28 +259,60 @@ TEST_CASE_FIXTURE(Fixture, "a table of another store or under another's name is 
   }
 }
 
-TEST_CASE_FIXTURE(Fixture, "a table that the manifest describes differently is refused") {
-  const TableInfo info = write(small_entries());
-  const auto check_with = [&](auto change) {
-    TableInfo changed = info;
-    change(changed);
-    check_damaged(changed);
+TEST_CASE_FIXTURE(Fixture, "a large group has runs of its own, small ones share one") {
+  LsmEntries entries;
+  const auto add_group = [&](const std::string& group, std::size_t values) {
+    for (std::size_t i = 0; i < values; ++i) {
+      entries.push_back({.key = group + std::to_string(1000 + i),
+                         .sequence = entries.size() + 1,
+                         .value = std::string(1000, 'v')});
+    }
   };
-  check_with([](TableInfo& changed) { ++changed.entry_count; });
-  check_with([](TableInfo& changed) { changed.smallest_key = ""; });
-  check_with([](TableInfo& changed) { changed.largest_key += "z"; });
-  check_with([](TableInfo& changed) { changed.largest_sequence = SequenceNumber(1000); });
-  TableInfo moved = info;
-  moved.level = 3;
-  CHECK(read(moved).has_value());
+  for (const char* small : {"a", "b", "c"}) add_group(small, 3);
+  add_group("d", 200);
+  add_group("e", 70);
+  add_group("f", 5);
+  add_group("g", 5);
+  const NewTable made = write(entries, 1);
+  REQUIRE(made.runs.size() == 4);
+  CHECK(made.runs[0].smallest_key == "a1000");
+  CHECK(made.runs[0].largest_key == "c1002");
+  CHECK(made.runs[1].smallest_key == "d1000");
+  CHECK(made.runs[1].largest_key == "d1199");
+  CHECK(made.runs[2].largest_key == "e1069");
+  CHECK(made.runs[3].entry_count == 10);
+  CHECK(read(made) == entries);
+}
+
+TEST_CASE_FIXTURE(Fixture, "a long stretch is cut into runs, never between the versions of a key") {
+  LsmEntries entries;
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    entries.push_back({.key = "key" + std::to_string(1000 + i / 300),
+                       .sequence = 1000 - i,
+                       .value = std::string(40'000, 'v')});
+  }
+  const NewTable made = write(entries);
+  REQUIRE(made.runs.size() == 2);
+  CHECK(made.runs[0].entry_count == 300);
+  CHECK(made.runs[0].data_end == made.runs[1].data_begin);
+  CHECK(read(made) == entries);
+}
+
+TEST_CASE_FIXTURE(Fixture, "reading ahead reads each byte once") {
+  const LsmEntries entries = one_entry_blocks(40);
+  const NewTable made = write(entries);
+  ring.log.clear();
+  REQUIRE(read(made, kStore, {.read_ahead_bytes = 400'100}) == entries);
+  // Footer, properties, index, and the blocks, nine at a time.
+  CHECK(ring.count(OpCode::read) == 3 + 5);
 }
 
 TEST_CASE_FIXTURE(Fixture, "a table of a later release is told from a damaged one") {
-  const TableInfo info = write(small_entries());
+  const NewTable info = write(small_entries());
   std::vector<std::byte>& file = ring.files.at(kPath);
   const std::size_t footer = file.size() - kTableFooterBytes;
   const std::size_t covered = kTableFooterBytes - kTableCrcBytes;
-  core::store_be<std::uint32_t>(file.data() + footer + 8, 2);
+  core::store_be<std::uint32_t>(file.data() + footer + 8, kFormatVersion + 1);
   check_damaged(info);
   const core::ByteSpan bytes(file);
   core::store_be(file.data() + footer + covered, core::crc32c(bytes.subspan(footer, covered)));
@@ -317,7 +361,7 @@ TEST_CASE_FIXTURE(Fixture,
 
 TEST_CASE_FIXTURE(Fixture,
                   "whatever operation fails, the reader reports it and leaves no handle open") {
-  const TableInfo info = write(one_entry_blocks(3));
+  const NewTable info = write(one_entry_blocks(3));
   for (std::size_t failing = 1;; ++failing) {
     CAPTURE(failing);
     ring.log.clear();

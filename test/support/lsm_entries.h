@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "core/random.h"
-#include "lsm/sstable_reader.h"
+#include "lsm/run_cursor.h"
 #include "lsm/sstable_writer.h"
 #include "test/support/memory_ring.h"
 #include "test/support/run_task.h"
@@ -51,11 +51,13 @@ inline LsmEntries random_entries(core::Random& random, std::size_t count,
   return entries;
 }
 
-inline core::Task<core::Result<lsm::TableInfo>> write_table_task(core::Shard& shard,
-                                                                 lsm::FileNumber number,
-                                                                 std::uint64_t store_id,
-                                                                 const LsmEntries& entries) {
-  auto writer = co_await lsm::SSTableWriter::create(shard, "db", number, store_id);
+inline core::Task<core::Result<lsm::NewTable>> write_table_task(core::Shard& shard,
+                                                                lsm::FileNumber number,
+                                                                std::uint64_t store_id,
+                                                                const LsmEntries& entries,
+                                                                std::size_t group_bytes = 0) {
+  auto writer = co_await lsm::SSTableWriter::create(
+      shard, {.directory = "db", .store_id = store_id, .group_bytes = group_bytes}, number);
   if (!writer) co_return std::unexpected(std::move(writer).error());
   core::Status added;
   for (std::size_t i = 0; i < entries.size() && added; ++i) {
@@ -70,7 +72,7 @@ inline core::Task<core::Result<lsm::TableInfo>> write_table_task(core::Shard& sh
 }
 
 /// All entries from where the cursor stands.
-inline core::Task<core::Result<LsmEntries>> read_rest(lsm::SSTableCursor& cursor) {
+inline core::Task<core::Result<LsmEntries>> read_rest(lsm::RunCursor& cursor) {
   LsmEntries found;
   while (cursor.valid()) {
     found.push_back({.key = std::string(core::as_text(cursor.key())),
@@ -83,19 +85,41 @@ inline core::Task<core::Result<LsmEntries>> read_rest(lsm::SSTableCursor& cursor
   co_return found;
 }
 
-/// Everything in a table; the table is closed.
-inline core::Task<core::Result<LsmEntries>> read_table_task(core::Shard& shard, lsm::TableInfo info,
-                                                            std::uint64_t store_id) {
-  auto table = co_await lsm::SSTableReader::open(shard, "db", std::move(info), store_id);
-  if (!table) co_return std::unexpected(std::move(table).error());
-  lsm::SSTableCursor cursor(*table);
+/// The runs of an open table.
+inline std::vector<lsm::Run> runs_of(const lsm::NewTable& made, const lsm::TableFile& file) {
+  std::vector<lsm::Run> runs;
+  for (const lsm::RunInfo& info : made.runs) {
+    runs.push_back({.info = std::make_shared<const lsm::RunInfo>(info), .file = &file});
+  }
+  return runs;
+}
+
+inline core::Task<core::Result<LsmEntries>> read_run_task(const lsm::Run& run,
+                                                          lsm::ReadOptions options) {
+  lsm::RunCursor cursor(run, options);
   const lsm::KeyTarget start{core::ByteSpan()};
-  core::Status sought = co_await cursor.seek(start);
+  SENTINEL_CO_CHECK(co_await cursor.seek(start));
+  co_return co_await read_rest(cursor);
+}
+
+/// Everything in a table; the table is closed.
+inline core::Task<core::Result<LsmEntries>> read_table_task(core::Shard& shard, lsm::NewTable made,
+                                                            std::uint64_t store_id,
+                                                            lsm::ReadOptions options = {}) {
+  auto table = co_await lsm::TableFile::open(
+      shard, {.directory = "db", .store_id = store_id, .cache = nullptr}, made.info);
+  if (!table) co_return std::unexpected(std::move(table).error());
   core::Result<LsmEntries> found = LsmEntries();
-  if (sought) {
-    found = co_await read_rest(cursor);
-  } else {
-    found = std::unexpected(std::move(sought).error());
+  const auto properties = co_await (*table)->read_properties();
+  if (!properties) found = std::unexpected(properties.error());
+  for (const lsm::Run& run : runs_of(made, **table)) {
+    auto entries = co_await read_run_task(run, options);
+    if (!found) break;
+    if (!entries) {
+      found = std::move(entries);
+      break;
+    }
+    found->insert(found->end(), entries->begin(), entries->end());
   }
   co_await (*table)->close();
   co_return found;

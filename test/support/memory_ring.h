@@ -65,6 +65,7 @@ class MemoryRing final : public core::Ring {
     if (operation.code == OpCode::unlink_file) {
       return files.erase(operation.path) == 1 ? 0 : -ENOENT;
     }
+    if (operation.code == OpCode::list_directory) return list(operation);
     if (!handles_.contains(operation.handle)) return -EBADF;
     if (operation.code == OpCode::close_handle) {
       handles_.erase(operation.handle);
@@ -73,6 +74,10 @@ class MemoryRing final : public core::Ring {
     if (operation.code == OpCode::sync_all || operation.code == OpCode::sync_data) return 0;
     if (operation.code == OpCode::read) return read(operation);
     if (operation.code == OpCode::write) return write(operation);
+    if (operation.code == OpCode::allocate) {
+      files[handles_[operation.handle]].resize(operation.offset);
+      return 0;
+    }
     return -ENOSYS;
   }
 
@@ -92,6 +97,13 @@ class MemoryRing final : public core::Ring {
     const auto file = files.find(operation.path);
     if (file == files.end()) return -ENOENT;
     *operation.stat = {.size_bytes = file->second.size(), .is_directory = false};
+    return 0;
+  }
+  std::int64_t list(const core::Operation& operation) {
+    const std::string prefix = std::string(operation.path) + "/";
+    for (const auto& [path, contents] : files) {
+      if (path.starts_with(prefix)) operation.names->push_back(path.substr(prefix.size()));
+    }
     return 0;
   }
   std::int64_t rename(const core::Operation& operation) {

@@ -1,0 +1,134 @@
+#include "lsm/run_cursor.h"
+
+#include "core/codec.h"
+
+namespace sentinel::lsm {
+
+void RunCursor::leave() {
+  block_ = BlockCursor();
+  block_offset_ = kNoBlock;
+}
+
+core::Task<core::Status> RunCursor::load_index() {
+  if (index_loaded_) co_return core::Status();
+  SENTINEL_CO_TRY(content, co_await run_->file->read_block(info().index));
+  index_ = BlockCursor(std::move(content));
+  index_loaded_ = true;
+  co_return core::Status();
+}
+
+/// Makes block_ the one that the index cursor stands at; one that is loaded already is not read
+/// again.
+core::Task<core::Status> RunCursor::load_block() {
+  if (!index_.valid()) {
+    leave();
+    if (index_.corrupt()) co_return run_->file->malformed(info().index.offset);
+    co_return core::Status();
+  }
+  auto handle = core::decode_fields<TableHandle>(index_.value());
+  if (handle && handle->offset == block_offset_) co_return core::Status();
+  leave();
+  if (!handle) co_return run_->file->malformed(info().index.offset);
+  SENTINEL_CO_TRY(content, co_await fetch(*handle));
+  block_ = BlockCursor(std::move(content));
+  block_offset_ = handle->offset;
+  co_return core::Status();
+}
+
+core::Task<core::Result<core::Bytes>> RunCursor::fetch(TableHandle handle) {
+  const TableFile& file = *run_->file;
+  if (options_.read_ahead_bytes == 0) co_return co_await file.read_block(handle);
+  const std::uint64_t end = handle.offset + handle.length + kTableCrcBytes;
+  const bool is_ahead = handle.offset >= ahead_offset_ && end <= ahead_offset_ + ahead_.size();
+  if (!is_ahead) {
+    if (file.cache() != nullptr) {
+      if (auto cached = file.cache()->find(file.cache_key(handle.offset))) co_return *cached;
+    }
+    SENTINEL_CO_TRY(range, co_await file.read_range(handle.offset, extent_from(handle)));
+    ahead_ = std::move(range);
+    ahead_offset_ = handle.offset;
+  }
+  auto content = file.part_of(ahead_, ahead_offset_, handle);
+  // Whoever reads on begins in the block in which this reader ends.
+  const bool last = end == ahead_offset_ + ahead_.size();
+  if (content && last && file.cache() != nullptr) {
+    file.cache()->insert(file.cache_key(handle.offset), core::Bytes::copy(*content));
+  }
+  co_return content;
+}
+
+/// The bytes of whole blocks, from this one on, that fit the read-ahead; of one at least.
+std::size_t RunCursor::extent_from(TableHandle handle) const {
+  std::uint64_t end = handle.offset + handle.length + kTableCrcBytes;
+  BlockCursor following = index_;
+  for (following.next(); following.valid(); following.next()) {
+    const auto next = core::decode_fields<TableHandle>(following.value());
+    const bool adjoins = next && next->offset == end && next->length <= kTablePartBytesMax;
+    if (!adjoins) break;
+    const std::uint64_t next_end = end + next->length + kTableCrcBytes;
+    if (next_end - handle.offset > options_.read_ahead_bytes) break;
+    end = next_end;
+  }
+  return end - handle.offset;
+}
+
+/// A block whose checksum holds may still not fit the index; then it was written wrongly.
+core::Status RunCursor::check(bool as_expected) {
+  if (as_expected && !block_.corrupt()) return {};
+  const std::uint64_t offset = block_offset_;
+  leave();
+  return run_->file->malformed(offset);
+}
+
+core::Task<core::Status> RunCursor::seek(const SeekTarget& target) {
+  if (target.is_before(core::as_bytes(info().largest_key))) {
+    leave();
+    co_return core::Status();
+  }
+  SENTINEL_CO_CHECK(co_await load_index());
+  index_.seek(target);
+  SENTINEL_CO_CHECK(co_await load_block());
+  // The table reaches the target, so its index has to.
+  if (!index_.valid()) co_return run_->file->malformed(info().index.offset);
+  block_.seek(target);
+  co_return check(block_.valid());
+}
+
+core::Task<core::Status> RunCursor::seek_to_last_before(const SeekTarget& target) {
+  if (!target.is_before(core::as_bytes(info().smallest_key))) {
+    leave();
+    co_return core::Status();
+  }
+  SENTINEL_CO_CHECK(co_await load_index());
+  // The first block that reaches the target may begin before it.
+  index_.seek(target);
+  if (index_.valid()) {
+    SENTINEL_CO_CHECK(co_await load_block());
+    block_.seek_to_last_before(target);
+    SENTINEL_CO_CHECK(check(true));
+    if (block_.valid()) co_return core::Status();
+  }
+  index_.seek_to_last_before(target);
+  SENTINEL_CO_CHECK(co_await load_block());
+  if (!index_.valid()) co_return run_->file->malformed(info().index.offset);
+  block_.seek_to_last();
+  co_return check(block_.valid() && target.is_before(block_.key()));
+}
+
+bool RunCursor::try_next() {
+  block_.next();
+  return block_.valid();
+}
+
+core::Task<core::Status> RunCursor::next_block() {
+  SENTINEL_CO_CHECK(check(true));
+  const core::Bytes last_key = core::Bytes::copy(block_.key());
+  const EntryTag last_tag = block_.tag();
+  index_.next();
+  SENTINEL_CO_CHECK(co_await load_block());
+  if (!index_.valid()) co_return core::Status();
+  block_.seek_to_first();
+  co_return check(block_.valid() && is_after(block_.key(), block_.tag(), last_key, last_tag));
+}
+
+}  // namespace sentinel::lsm

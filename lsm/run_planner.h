@@ -1,0 +1,43 @@
+#pragma once
+/// Decides how the blocks of a table file are grouped into runs.
+///
+/// A part of the keys that begins with the same few bytes, a group, gets runs of its own as soon as
+/// it is large enough: an append-only group never overlaps anything older, so that its runs need
+/// not be written again. Small groups share a run. A large stretch is cut now and then, so that a
+/// compaction rewrites little at a time, and so that retention frees what it drops.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lsm/table_info.h"
+
+namespace sentinel::lsm {
+
+/// A group of this size has its own runs.
+inline constexpr std::uint64_t kOwnRunBytes = std::uint64_t{64} << 10;
+/// A run is ended behind the block that reaches this size.
+inline constexpr std::uint64_t kRunBytes = std::uint64_t{4} << 20;
+
+/// One data block as the writer of a table remembers it.
+struct BlockInfo {
+  TableHandle handle;
+  std::string first_key;
+  std::string last_key;
+  EntryTag last_tag;
+  std::uint64_t entry_count = 0;
+  std::uint64_t tombstone_count = 0;
+  SequenceNumber smallest_sequence;
+  SequenceNumber largest_sequence;
+};
+
+/// The first `bytes` of a key, or all of a shorter one.
+inline std::string_view group_of(std::string_view key, std::size_t bytes) {
+  return key.substr(0, bytes);
+}
+
+/// The number of each run's first block, ascending, beginning with 0. `group_bytes` of a key name
+/// its group; with 0 all keys are one group. The versions of one key stay in one run.
+std::vector<std::size_t> plan_runs(const std::vector<BlockInfo>& blocks, std::size_t group_bytes);
+
+}  // namespace sentinel::lsm

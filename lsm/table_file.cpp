@@ -1,0 +1,134 @@
+#include "lsm/table_file.h"
+
+#include <fmt/format.h>
+
+#include "core/codec.h"
+#include "lsm/manifest.h"
+
+namespace sentinel::lsm {
+
+TableFile::~TableFile() = default;
+
+core::Task<core::Result<std::unique_ptr<TableFile>>> TableFile::open(core::Shard& shard,
+                                                                     const Options& options,
+                                                                     TableInfo info) {
+  const std::string path = options.directory + "/" + table_file_name(info.number);
+  std::unique_ptr<TableFile> table(new TableFile(shard, options, info));
+  core::Status loaded = co_await table->load(path);
+  if (!loaded) {
+    co_await table->close();
+    co_return std::unexpected(std::move(loaded).error());
+  }
+  co_return table;
+}
+
+core::Task<core::Status> TableFile::load(const std::string& path) {
+  auto file = co_await core::File::open(shard_, path, core::open_flags::read);
+  if (!file) {
+    const bool missing = file.error().code == core::Errc::not_found;
+    co_return core::fail(missing ? core::Errc::corruption : file.error().code,
+                         fmt::format("{}, although the manifest names it", file.error().message));
+  }
+  file_ = std::move(*file);
+  SENTINEL_CO_TRY(stat, co_await core::stat_path(shard_, path));
+  if (stat.size_bytes != info_.size_bytes || stat.size_bytes < kTableFooterBytes) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} has {} bytes, the manifest says {}", path, stat.size_bytes,
+                                     info_.size_bytes));
+  }
+  co_return co_await check_footer();
+}
+
+core::Task<core::Status> TableFile::check_footer() {
+  core::Buffer buffer = core::Buffer::allocate(kTableFooterBytes);
+  const std::uint64_t offset = info_.size_bytes - kTableFooterBytes;
+  SENTINEL_CO_CHECK(co_await file_.read_exactly(offset, {buffer.data(), kTableFooterBytes}));
+  const core::ByteSpan footer(buffer.data(), kTableFooterBytes);
+  core::ByteReader reader(footer);
+  const std::uint64_t magic = reader.u64();
+  const std::uint32_t version = reader.u32();
+  const std::uint64_t found_store = reader.u64();
+  const std::uint64_t found_number = reader.u64();
+  core::FieldReader fields(reader);
+  fields(properties_);
+  const core::ByteSpan covered = footer.first(kTableFooterBytes - kTableCrcBytes);
+  if (magic != kTableMagic || core::crc32c(covered) != reader.u32()) co_return malformed(offset);
+  // Only behind the checksum: a flipped version is damage. So the footer keeps its layout in all
+  // formats.
+  SENTINEL_CO_CHECK(check_format(file_.path(), version));
+  if (found_store != store_id_ || found_number != info_.number.value()) {
+    co_return core::fail(
+        core::Errc::corruption,
+        fmt::format("{} belongs to another store, or has another's name", file_.path()));
+  }
+  co_return core::Status();
+}
+
+core::Task<core::Result<core::Bytes>> TableFile::read_block(TableHandle handle) const {
+  if (cache_ == nullptr) co_return co_await read_part(handle);
+  const BlockKey key = cache_key(handle.offset);
+  for (;;) {
+    if (auto cached = cache_->find(key)) co_return std::move(*cached);
+    if (!cache_->is_loading(key)) break;
+    // If that load fails, this reader tries for itself.
+    co_await cache_->wait_for_load(key);
+  }
+  const BlockCache::Load load(*cache_, key);
+  auto content = co_await read_part(handle);
+  if (content) cache_->insert(key, *content);
+  co_return content;
+}
+
+core::Task<core::Result<core::Bytes>> TableFile::read_range(std::uint64_t offset,
+                                                            std::size_t length) const {
+  if (offset > info_.size_bytes || length > info_.size_bytes - offset) co_return malformed(offset);
+  core::Buffer buffer = core::Buffer::allocate(length);
+  SENTINEL_CO_CHECK(co_await file_.read_exactly(offset, {buffer.data(), length}));
+  co_return buffer.slice(0, length);
+}
+
+bool TableFile::lies_inside(TableHandle handle) const {
+  const std::uint64_t end = info_.size_bytes - kTableFooterBytes;
+  return handle.length <= kTablePartBytesMax && handle.offset <= end &&
+         handle.length + kTableCrcBytes <= end - handle.offset;
+}
+
+core::Task<core::Result<core::Bytes>> TableFile::read_part(TableHandle handle) const {
+  if (!lies_inside(handle)) co_return malformed(handle.offset);
+  SENTINEL_CO_TRY(range, co_await read_range(handle.offset, handle.length + kTableCrcBytes));
+  co_return part_of(range, handle.offset, handle);
+}
+
+core::Result<core::Bytes> TableFile::part_of(const core::Bytes& range, std::uint64_t range_offset,
+                                             TableHandle handle) const {
+  const std::size_t begin = handle.offset - range_offset;
+  const core::Bytes content = range.slice(begin, handle.length);
+  const std::uint32_t stored = core::load_be<std::uint32_t>(range.data() + begin + handle.length);
+  if (table_part_crc(content, handle.offset, info_.number) != stored) {
+    return core::fail(
+        core::Errc::corruption,
+        fmt::format("{} is damaged at offset {}: wrong checksum", file_.path(), handle.offset));
+  }
+  return content;
+}
+
+core::Task<core::Result<NewTable>> TableFile::read_properties() const {
+  SENTINEL_CO_TRY(content, co_await read_part(properties_));
+  core::ByteReader reader(content);
+  core::FieldReader fields(reader);
+  NewTable table;
+  fields(table);
+  const bool matches =
+      table.info.number == info_.number && table.info.size_bytes == info_.size_bytes;
+  if (reader.failed() || !matches) co_return malformed(properties_.offset);
+  co_return table;
+}
+
+std::unexpected<core::Error> TableFile::malformed(std::uint64_t offset) const {
+  return core::fail(core::Errc::corruption,
+                    fmt::format("{} is damaged at offset {}", file_.path(), offset));
+}
+
+core::Task<void> TableFile::close() { co_await file_.close(); }
+
+}  // namespace sentinel::lsm

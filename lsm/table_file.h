@@ -1,0 +1,68 @@
+#pragma once
+/// An open SSTable file (lsm/sstable_format.h). Every part is verified when it is read; errors name
+/// file and offset.
+
+#include <memory>
+#include <string>
+
+#include "core/io.h"
+#include "lsm/block_cache.h"
+#include "lsm/sstable_format.h"
+
+namespace sentinel::lsm {
+
+class TableFile {
+ public:
+  struct Options {
+    std::string directory;
+    std::uint64_t store_id = 0;
+    BlockCache* cache = nullptr;  ///< Outlives the file; null for none.
+  };
+
+  /// Opens the table that the manifest describes as `info`. Errc::corruption for a file that is
+  /// missing, has another size or belongs elsewhere; newer_format.
+  static core::Task<core::Result<std::unique_ptr<TableFile>>> open(core::Shard& shard,
+                                                                   const Options& options,
+                                                                   TableInfo info);
+  ~TableFile();
+
+  [[nodiscard]] const TableInfo& info() const { return info_; }
+  [[nodiscard]] const std::string& path() const { return file_.path(); }
+
+  /// The verified content of a data or index block, from the cache or the file.
+  core::Task<core::Result<core::Bytes>> read_block(TableHandle handle) const;
+  /// Bytes of the file as they stand there, to be handed to part_of().
+  core::Task<core::Result<core::Bytes>> read_range(std::uint64_t offset, std::size_t length) const;
+  /// The verified content of the part at `handle`, a slice of `range`, which was read from
+  /// `range_offset` and holds it.
+  [[nodiscard]] core::Result<core::Bytes> part_of(const core::Bytes& range,
+                                                  std::uint64_t range_offset,
+                                                  TableHandle handle) const;
+  /// What the writer said of the file: its runs, as they were then.
+  core::Task<core::Result<NewTable>> read_properties() const;
+  [[nodiscard]] BlockCache* cache() const { return cache_; }
+  [[nodiscard]] BlockKey cache_key(std::uint64_t offset) const {
+    return {.store_id = store_id_, .file = info_.number, .offset = offset};
+  }
+  /// The error for a part whose checksum holds but whose content makes no sense.
+  [[nodiscard]] std::unexpected<core::Error> malformed(std::uint64_t offset) const;
+  /// By the one who opened it, when nobody reads any more.
+  core::Task<void> close();
+
+ private:
+  TableFile(core::Shard& shard, const Options& options, TableInfo info)
+      : shard_(shard), info_(info), store_id_(options.store_id), cache_(options.cache) {}
+  core::Task<core::Status> load(const std::string& path);
+  core::Task<core::Status> check_footer();
+  [[nodiscard]] bool lies_inside(TableHandle handle) const;
+  core::Task<core::Result<core::Bytes>> read_part(TableHandle handle) const;
+
+  core::Shard& shard_;
+  const TableInfo info_;
+  const std::uint64_t store_id_;
+  BlockCache* const cache_;
+  core::File file_;
+  TableHandle properties_;
+};
+
+}  // namespace sentinel::lsm
