@@ -4,6 +4,7 @@
 
 #include <deque>
 
+#include "consensus/topic_config.h"
 #include "core/call.h"
 
 namespace sentinel::consensus {
@@ -34,6 +35,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       shard_count_(shard_count),
       cache_(shard, layout.cache_bytes),
       image_(std::make_shared<const MetadataImage>()),
+      retention_(shard, *this),
       scope_(shard) {}
 
 BrokerShard::~BrokerShard() = default;
@@ -96,28 +98,113 @@ core::Task<void> BrokerShard::publish(std::shared_ptr<const MetadataImage> image
 core::Task<bool> BrokerShard::install_image(BrokerShard* self,
                                             std::shared_ptr<const MetadataImage> image) {
   const std::shared_ptr<const MetadataImage> old = std::exchange(self->image_, std::move(image));
+  const bool first = !std::exchange(self->has_image_, true);
   for (const auto& [name, topic] : old->topics()) {
     if (self->image_->find(topic.id) == nullptr) self->drop_partitions_of(topic);
   }
+  for (const auto& [name, topic] : self->image_->topics()) {
+    if (old->find(topic.id) == nullptr) self->add_partitions_of(topic, !first);
+  }
+  if (first) {
+    self->retention_.start();
+    self->scope_.spawn(self->give_up_again());
+  }
   co_return true;
+}
+
+void BrokerShard::add_partitions_of(const Topic& topic, bool is_new) {
+  const RetentionLimits limits = retention_limits(topic);
+  for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+    const GroupId group = topic.group(PartitionIndex(i));
+    if (is_home_of(group)) retention_.add(group, limits, is_new);
+  }
+}
+
+bool BrokerShard::is_home_of(GroupId group) const {
+  return stores_.contains(static_cast<std::uint32_t>(group.value() % layout_.identity.store_count));
+}
+
+/// A store forgets what was discarded when it is closed, and a crash may have come between a
+/// deletion and its consequences.
+core::Task<void> BrokerShard::give_up_again() {
+  for (const auto& [number, store] : stores_) {
+    const core::Status done = co_await give_up_again_in(*store);
+    if (!done && layout_.log != nullptr)
+      layout_.log->write(core::LogLevel::error, "store {}: {}", number, done.error().message);
+  }
+}
+
+core::Task<core::Status> BrokerShard::give_up_again_in(lsm::Db& db) {
+  for (const auto& [first, end] : image_->deleted_groups())
+    db.discard(entries_begin(first), entries_begin(end));
+  lsm::WriteBatch removals;
+  lsm::Cursor cursor = db.cursor(states_begin());
+  SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(states_begin())));
+  while (cursor.valid()) {
+    SENTINEL_CO_TRY(key, StateKey::decode(cursor.key()));
+    if (key.group != kControllerGroup && !image_->has_group(key.group)) {
+      removals.remove(cursor.key());
+    } else if (key.kind == StateKind::log_start) {
+      SENTINEL_CO_TRY(start, LogStart::decode(cursor.value()));
+      Replica::discard_before(db, key.group, start);
+    }
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  if (!removals.empty()) co_await db.write(std::move(removals));
+  co_return core::Status();
 }
 
 void BrokerShard::drop_partitions_of(const Topic& topic) {
   for (std::int32_t i = 0; i < topic.partition_count; ++i) {
     const GroupId group = topic.group(PartitionIndex(i));
+    if (!is_home_of(group)) continue;
+    retention_.remove(group);
     const auto found = slots_.find(group);
-    if (found == slots_.end() || found->second->dropping) continue;
-    found->second->dropping = true;
-    if (found->second->partition != nullptr) found->second->partition->close_for_deletion();
-    found->second->changed.notify_all();
+    if (found != slots_.end()) {
+      found->second->dropping = true;
+      if (found->second->partition != nullptr) found->second->partition->close_for_deletion();
+      found->second->changed.notify_all();
+    }
     scope_.spawn(drop_partition(group));
   }
 }
 
 core::Task<void> BrokerShard::drop_partition(GroupId group) {
-  Slot& slot = *slots_.at(group);
-  while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
-  slots_.erase(group);
+  if (const auto found = slots_.find(group); found != slots_.end()) {
+    Slot& slot = *found->second;
+    while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
+    slots_.erase(group);
+  }
+  co_await erase_partition(group);
+}
+
+core::Task<void> BrokerShard::erase_partition(GroupId group) {
+  lsm::Db& db = store_of(group);
+  db.discard(entries_begin(group), entries_end(group));
+  lsm::WriteBatch states;
+  states.remove(state_key(group, StateKind::snapshot));
+  states.remove(state_key(group, StateKind::log_start));
+  co_await db.write(std::move(states));
+}
+
+core::Task<Result<std::optional<EntryKey>>> BrokerShard::oldest_entry(GroupId group) {
+  lsm::Db& db = store_of(group);
+  LogStart start;
+  const auto stored = co_await db.get(state_key(group, StateKind::log_start));
+  if (!stored) co_return std::unexpected(Errc::storage_error);
+  if (stored->has_value()) {
+    const auto decoded = LogStart::decode(**stored);
+    if (!decoded) co_return std::unexpected(Errc::storage_error);
+    start = *decoded;
+  }
+  const core::Bytes first = entries_begin(group, start.before.index.next());
+  lsm::Cursor cursor = db.cursor(first, entries_end(group));
+  const core::Status sought = co_await cursor.seek(lsm::KeyTarget(first));
+  if (!sought) co_return std::unexpected(Errc::storage_error);
+  if (!cursor.valid()) co_return std::nullopt;
+  const auto key = EntryKey::decode(cursor.key());
+  if (!key) co_return std::unexpected(Errc::storage_error);
+  co_return *key;
 }
 
 core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
@@ -148,7 +235,7 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
-  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log);
+  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log, &retention_);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);
@@ -217,6 +304,7 @@ core::Task<void> BrokerShard::close() {
   for (auto& [group, slot] : slots_) {              // lint: order does not matter
     if (slot->partition != nullptr) slot->partition->close_for_deletion();
   }
+  co_await retention_.close();
   co_await scope_.close();
   for (auto& [number, store] : stores_) co_await store->close();
 }

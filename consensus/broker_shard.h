@@ -17,6 +17,7 @@
 #include "consensus/data_directory.h"
 #include "consensus/metadata.h"
 #include "consensus/partition.h"
+#include "consensus/retention.h"
 #include "core/log.h"
 #include "core/scope.h"
 #include "lsm/db.h"
@@ -78,6 +79,9 @@ class BrokerShard {
   /// when no topic has the group, storage_error when it can't be read.
   core::Task<Result<Use>> partition(GroupId group);
 
+  /// The oldest entry of the log of a group that lives here, without opening the partition.
+  core::Task<Result<std::optional<EntryKey>>> oldest_entry(GroupId group);
+
   /// Where one partition of a long poll stands.
   struct Awaited {
     GroupId group;
@@ -107,6 +111,11 @@ class BrokerShard {
   core::Task<void> open_partition(Slot* slot, GroupId group);
   void drop_partitions_of(const Topic& topic);
   core::Task<void> drop_partition(GroupId group);
+  core::Task<void> erase_partition(GroupId group);
+  void add_partitions_of(const Topic& topic, bool is_new);
+  core::Task<void> give_up_again();
+  core::Task<core::Status> give_up_again_in(lsm::Db& db);
+  [[nodiscard]] bool is_home_of(GroupId group) const;
   [[nodiscard]] lsm::Db& store_of(GroupId group) const;
 
   core::Shard& shard_;
@@ -121,6 +130,8 @@ class BrokerShard {
   std::unordered_map<GroupId, std::unique_ptr<Slot>> slots_;
   std::unordered_map<std::uint64_t, core::CancelSource*> waits_;
   std::uint64_t wait_keys_ = 0;
+  bool has_image_ = false;
+  Retention retention_;
   core::TaskScope scope_;
 };
 

@@ -65,6 +65,7 @@ void Controller::apply(const CommittedEntry& entry) {
   const core::Status applied = image_.apply(entry.payload);
   SENTINEL_ASSERT(applied.has_value(), "a command of our own: {}", applied.error().message);
   ++entries_since_snapshot_;
+  last_applied_ = entry.key;
   changed_.notify_all();
 }
 
@@ -93,8 +94,8 @@ core::Task<void> Controller::publish_loop() {
     published_.notify_all();
     if (entries_since_snapshot_ >= kEntriesPerSnapshot) {
       entries_since_snapshot_ = 0;
-      const core::Status compacted = co_await replica_.compact(image_.encode());
-      if (!compacted) shard_.fail(core::ExitCode::data_corrupt, compacted.error().message);
+      co_await replica_.trim({.offset = last_applied_.end_offset, .before = last_applied_},
+                             {.index = last_applied_.index, .state = image_.encode()});
     }
   }
 }

@@ -59,6 +59,7 @@ class Controller final : public StateMachine {
   const Publish publish_;
   MetadataImage image_;
   std::uint64_t published_version_ = 0;
+  EntryKey last_applied_;
   std::uint64_t entries_since_snapshot_ = 0;
 
   ProducerId next_producer_id_{0};  // Of the reserved block that is being given out.

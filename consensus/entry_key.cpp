@@ -9,8 +9,9 @@ constexpr std::size_t kIndexAt = 9;
 constexpr std::size_t kEndOffsetAt = 17;
 constexpr std::size_t kTermAt = 25;
 constexpr std::size_t kTimestampAt = 33;
-constexpr std::size_t kTypeAt = 41;
-constexpr std::size_t kKeyBytes = 42;
+constexpr std::size_t kBytesAt = 41;
+constexpr std::size_t kTypeAt = 49;
+constexpr std::size_t kKeyBytes = 50;
 constexpr std::uint8_t kEntryKind = 1;
 constexpr std::uint64_t kStatePrefix = UINT64_MAX;
 
@@ -32,6 +33,7 @@ core::Bytes EntryKey::encode() const {
   out.u64(ordered(end_offset.value()));
   out.u64(term.value());
   out.u64(ordered(max_timestamp));
+  out.u64(end_bytes);
   out.u8(static_cast<std::uint8_t>(type));
   return out.to_bytes();
 }
@@ -45,6 +47,7 @@ core::Result<EntryKey> EntryKey::decode(core::ByteSpan key) {
   entry.end_offset = Offset(unordered(in.u64()));
   entry.term = Term(in.u64());
   entry.max_timestamp = unordered(in.u64());
+  entry.end_bytes = in.u64();
   const std::uint8_t type = in.u8();
   if (in.failed() || in.remaining() != 0 || kind != kEntryKind ||
       type > static_cast<std::uint8_t>(EntryType::command)) {
@@ -62,19 +65,30 @@ core::Bytes state_key(GroupId group, StateKind kind) {
   return out.to_bytes();
 }
 
-std::optional<StateKind> state_kind_of(core::ByteSpan key) {
+core::Result<StateKey> StateKey::decode(core::ByteSpan key) {
   core::ByteReader in(key);
   const std::uint64_t prefix = in.u64();
   const auto kind = static_cast<StateKind>(in.u8());
-  in.u64();
-  if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix) return std::nullopt;
-  if (kind != StateKind::snapshot && kind != StateKind::log_start) return std::nullopt;
-  return kind;
+  const GroupId group(in.u64());
+  const bool known = kind == StateKind::snapshot || kind == StateKind::log_start;
+  if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix || !known)
+    return core::fail(core::Errc::corruption, "malformed state key");
+  return StateKey{.kind = kind, .group = group};
 }
 
-core::Bytes entries_begin(GroupId group) {
+core::Bytes states_begin() {
+  core::ByteWriter out;
+  out.u64(kStatePrefix);
+  return out.to_bytes();
+}
+
+core::Bytes entries_begin(GroupId group, LogIndex first) {
   core::ByteWriter out;
   out.u64(group.value());
+  if (first != LogIndex(0)) {
+    out.u8(kEntryKind);
+    out.u64(first.value());
+  }
   return out.to_bytes();
 }
 
@@ -97,6 +111,9 @@ EntryTarget EntryTarget::after_term(GroupId group, Term term) {
 }
 EntryTarget EntryTarget::timestamp(GroupId group, std::int64_t timestamp) {
   return EntryTarget(group, ordered(timestamp), kTimestampAt);
+}
+EntryTarget EntryTarget::bytes(GroupId group, std::uint64_t end_bytes) {
+  return EntryTarget(group, end_bytes + 1, kBytesAt);
 }
 EntryTarget EntryTarget::end(GroupId group) { return EntryTarget(group, 0, kTypeAt); }
 

@@ -2,7 +2,7 @@
 /// Where a group's log entries stand in the store.
 ///
 ///   entry key = group (8) | 1 | index (8) | end offset (8) | term (8) | max timestamp (8) |
-///               type (1)
+///               end bytes (8) | type (1)
 ///   state key = ff ff ff ff ff ff ff ff | kind (1) | group (8)
 ///
 /// A group's entries are a stretch of keys that only grows at its end, so that what was flushed of
@@ -11,12 +11,12 @@
 ///
 /// Every number of an entry key ascends along the log: the index strictly, the others at least
 /// weakly (`end offset` is the Kafka offset behind the entry's last record, `max timestamp` is the
-/// largest of all records up to here). So one ordered search finds an entry by index, by Kafka
-/// offset, by leader epoch or by timestamp, without any index beside the log (lsm::SeekTarget). The
-/// value of an entry is exactly its payload: a record batch as it is sent, or a command.
+/// largest of all records up to here; `end bytes` counts all payload bytes up to here). So one
+/// ordered search finds an entry by index, by Kafka offset, by leader epoch, by timestamp or by
+/// size, without any index beside the log (lsm::SeekTarget). The value of an entry is exactly its
+/// payload: a record batch as it is sent, or a command.
 
 #include <cstdint>
-#include <optional>
 
 #include "consensus/types.h"
 #include "core/bytes.h"
@@ -45,6 +45,7 @@ struct EntryKey {
   Offset end_offset;
   Term term;
   std::int64_t max_timestamp = -1;
+  std::uint64_t end_bytes = 0;
   EntryType type = EntryType::internal;
 
   [[nodiscard]] core::Bytes encode() const;
@@ -52,11 +53,18 @@ struct EntryKey {
   static core::Result<EntryKey> decode(core::ByteSpan key);
 };
 
+struct StateKey {
+  StateKind kind = StateKind::snapshot;
+  GroupId group;
+
+  /// Errc::corruption when `key` is no state key.
+  static core::Result<StateKey> decode(core::ByteSpan key);
+};
 core::Bytes state_key(GroupId group, StateKind kind);
-/// The kind of a state key, if `key` is one.
-std::optional<StateKind> state_kind_of(core::ByteSpan key);
-/// The entries of a group have keys in [entries_begin, entries_end).
-core::Bytes entries_begin(GroupId group);
+/// All state keys stand behind this one, and nothing else does.
+core::Bytes states_begin();
+/// The entries of a group, from `first` on, have keys in [entries_begin, entries_end).
+core::Bytes entries_begin(GroupId group, LogIndex first = LogIndex(0));
 core::Bytes entries_end(GroupId group);
 
 /// Searches the entries of one group; see lsm::SeekTarget. Keys of other groups sort before or
@@ -71,6 +79,8 @@ class EntryTarget : public lsm::SeekTarget {
   static EntryTarget after_term(GroupId group, Term term);
   /// The first entry at which the largest timestamp so far reaches `timestamp`.
   static EntryTarget timestamp(GroupId group, std::int64_t timestamp);
+  /// The first entry that ends behind so many bytes of payload.
+  static EntryTarget bytes(GroupId group, std::uint64_t end_bytes);
   /// The end of the group's entries.
   static EntryTarget end(GroupId group);
 

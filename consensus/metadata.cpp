@@ -44,6 +44,17 @@ bool MetadataImage::has_group(GroupId group) const {
   return group < range->second;
 }
 
+std::vector<std::pair<GroupId, GroupId>> MetadataImage::deleted_groups() const {
+  std::vector<std::pair<GroupId, GroupId>> gaps;
+  GroupId seen = kControllerGroup.next();
+  for (const auto& [first, end] : group_ranges_) {
+    if (seen < first) gaps.emplace_back(seen, first);
+    seen = end;
+  }
+  if (seen < next_group_) gaps.emplace_back(seen, next_group_);
+  return gaps;
+}
+
 core::Status MetadataImage::apply(core::ByteSpan command) {
   core::ByteReader reader(command);
   const std::uint8_t type = reader.u8();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "consensus/types.h"
@@ -80,6 +81,8 @@ class MetadataImage {
   [[nodiscard]] const std::map<std::string, Topic, std::less<>>& topics() const { return topics_; }
   /// Whether some topic has this group.
   [[nodiscard]] bool has_group(GroupId group) const;
+  /// Ranges [first, behind the last) of groups whose topics have been deleted.
+  [[nodiscard]] std::vector<std::pair<GroupId, GroupId>> deleted_groups() const;
   [[nodiscard]] std::size_t partition_count() const { return partition_count_; }
   [[nodiscard]] ProducerId next_producer_id() const { return next_producer_id_; }
   /// Counts applied commands.

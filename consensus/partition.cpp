@@ -58,9 +58,11 @@ class BatchGatherer {
 
 }  // namespace
 
-Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log)
+Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
+                     CommitObserver* observer)
     : shard_(shard),
       log_(log),
+      observer_(observer),
       read_errors_(std::chrono::seconds(1)),
       replica_(db, group, *this),
       committed_(shard) {}
@@ -69,8 +71,9 @@ Partition::~Partition() = default;
 
 core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(core::Shard& shard,
                                                                      lsm::Db& db, GroupId group,
-                                                                     core::Log* log) {
-  std::unique_ptr<Partition> partition(new Partition(shard, db, group, log));
+                                                                     core::Log* log,
+                                                                     CommitObserver* observer) {
+  std::unique_ptr<Partition> partition(new Partition(shard, db, group, log, observer));
   SENTINEL_CO_CHECK(co_await partition->recover());
   co_return partition;
 }
@@ -169,6 +172,7 @@ void Partition::apply(const CommittedEntry& entry) {
   committed_bytes_ += entry.payload.size();
   committed_.notify_all();
   watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
+  if (observer_ != nullptr) observer_->on_committed(*this);
 }
 
 void Partition::close_for_deletion() {
@@ -216,6 +220,63 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   co_return result;
 }
 
+/// The last committed entry before the target that is still in the log.
+core::Task<Result<std::optional<EntryKey>>> Partition::last_before(EntryTarget target) {
+  lsm::Cursor cursor = replica_.entries();
+  const core::Status status = co_await cursor.seek_to_last_before(target);
+  if (!status) co_return unreadable(status.error());
+  if (!cursor.valid()) co_return std::nullopt;
+  const auto key = EntryKey::decode(cursor.key());
+  if (!key) co_return unreadable(key.error());
+  if (key->group != replica_.group() || key->index > replica_.commit_index())
+    co_return std::nullopt;
+  co_return *key;
+}
+
+core::Task<void> Partition::give_up(const EntryKey& last, Offset start) {
+  entries_since_snapshot_ = 0;
+  bytes_since_snapshot_ = 0;
+  co_await replica_.trim({.offset = start, .before = last},
+                         {.index = replica_.last().index, .state = producers_.encode()});
+}
+
+core::Task<Result<Offset>> Partition::delete_records(Offset before) {
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
+  if (before == Offset(-1)) before = high_watermark_;
+  if (before < Offset(0) || before > high_watermark_)
+    co_return std::unexpected(Errc::offset_out_of_range);
+  if (before <= log_start()) co_return log_start();
+  // A batch that reaches beyond the offset stays whole.
+  const auto last = co_await last_before(EntryTarget::offset(replica_.group(), before));
+  if (!last) co_return std::unexpected(last.error());
+  co_await give_up(last->value_or(replica_.start().before), before);
+  co_return log_start();
+}
+
+core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t now_ms) {
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  std::optional<EntryKey> last;
+  if (limits.ms >= 0) {
+    const auto old =
+        co_await last_before(EntryTarget::timestamp(replica_.group(), now_ms - limits.ms));
+    if (!old) co_return std::unexpected(old.error());
+    // Records without timestamps have no age.
+    if (old->has_value() && (*old)->max_timestamp >= 0) last = *old;
+  }
+  const auto bytes_kept = static_cast<std::uint64_t>(limits.bytes);
+  if (limits.bytes >= 0 && size_bytes() > bytes_kept) {
+    const std::uint64_t end = replica_.last().end_bytes - bytes_kept;
+    const auto surplus = co_await last_before(EntryTarget::bytes(replica_.group(), end));
+    if (!surplus) co_return std::unexpected(surplus.error());
+    if (surplus->has_value() && (!last.has_value() || last->index < (*surplus)->index))
+      last = *surplus;
+  }
+  if (last.has_value() && last->index > replica_.start().before.index)
+    co_await give_up(*last, last->end_offset);
+  co_return Result<void>();
+}
+
 core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
     std::int64_t timestamp_ms) {
   lsm::Cursor cursor = replica_.entries();
@@ -228,7 +289,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
     if (!key) co_return unreadable(key.error());
     if (key->group != replica_.group() || key->end_offset > high_watermark_) break;
     if (key->type == EntryType::records) {
-      const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms);
+      const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms, log_start());
       if (!found) co_return std::unexpected(found.error());
       if (found->has_value())
         co_return OffsetAndTimestamp{(*found)->offset, (*found)->timestamp_ms};

@@ -60,6 +60,24 @@ struct OffsetAndTimestamp {
   std::int64_t timestamp_ms = -1;
 };
 
+/// What may be given up of a partition; -1 for no limit.
+struct RetentionLimits {
+  std::int64_t ms = -1;     ///< Batches whose records are all older.
+  std::int64_t bytes = -1;  ///< The oldest batches, as long as that many bytes remain without them.
+
+  [[nodiscard]] bool any() const { return ms >= 0 || bytes >= 0; }
+};
+
+class Partition;
+/// Told of what is committed; for whoever limits the size of partitions. Outlives them.
+class CommitObserver {
+ public:
+  virtual void on_committed(const Partition& partition) = 0;
+
+ protected:
+  ~CommitObserver() = default;
+};
+
 struct EpochEnd {
   Term term;
   Offset end_offset;
@@ -69,8 +87,10 @@ class Partition final : public StateMachine {
  public:
   /// References outlive the partition. Errors as lsm::Db. Read errors are written to `log`, which
   /// may be null, with file and offset; the caller learns only that the data can't be read.
+  /// `observer` may be null.
   static core::Task<core::Result<std::unique_ptr<Partition>>> open(core::Shard& shard, lsm::Db& db,
-                                                                   GroupId group, core::Log* log);
+                                                                   GroupId group, core::Log* log,
+                                                                   CommitObserver* observer);
   ~Partition();
 
   /// Checks, stamps and appends one record batch; resolves when it is committed. The batch's bytes
@@ -92,7 +112,18 @@ class Partition final : public StateMachine {
   /// The largest epoch at or below `term` and where it ends; nothing when the log has none.
   core::Task<Result<std::optional<EpochEnd>>> end_of_epoch(Term term);
 
-  [[nodiscard]] Offset log_start() const { return Offset(0); }
+  /// Gives up what is below `before`, or all that is committed if that is -1; durable when it
+  /// resolves. Returns where the log starts then. Errc::offset_out_of_range above the high
+  /// watermark.
+  core::Task<Result<Offset>> delete_records(Offset before);
+  /// Gives up whole batches by the limits. `now_ms` is the time of the wall clock.
+  core::Task<Result<void>> retain(RetentionLimits limits, std::int64_t now_ms);
+
+  [[nodiscard]] GroupId group() const { return replica_.group(); }
+  /// Payload bytes in the log.
+  [[nodiscard]] std::uint64_t size_bytes() const { return replica_.size_bytes(); }
+  [[nodiscard]] std::int64_t largest_timestamp() const { return max_timestamp_; }
+  [[nodiscard]] Offset log_start() const { return replica_.start().offset; }
   [[nodiscard]] Offset high_watermark() const { return high_watermark_; }
   [[nodiscard]] Offset log_end() const { return log_end_; }
   [[nodiscard]] Term leader_epoch() const { return replica_.term(); }
@@ -104,15 +135,19 @@ class Partition final : public StateMachine {
   [[nodiscard]] bool closed() const { return closed_; }
 
  private:
-  Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log);
+  Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
+            CommitObserver* observer);
   std::unexpected<Errc> unreadable(const core::Error& error);
   void apply(const CommittedEntry& entry) override;
   core::Task<core::Status> recover();
+  core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
+  core::Task<void> give_up(const EntryKey& last, Offset start);
   std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);
   core::Task<void> until_committed(Offset end_offset);
 
   core::Shard& shard_;
   core::Log* const log_;
+  CommitObserver* const observer_;
   core::RateLimit read_errors_;
   Replica replica_;
   ProducerState producers_;

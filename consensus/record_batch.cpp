@@ -206,7 +206,8 @@ Record RecordReader::read(ByteReader& body) {
   return record;
 }
 
-Result<std::optional<FoundRecord>> find_timestamp(ByteSpan bytes, std::int64_t timestamp_ms) {
+Result<std::optional<FoundRecord>> find_timestamp(ByteSpan bytes, std::int64_t timestamp_ms,
+                                                  Offset from) {
   const auto batch = RecordBatchView::parse(bytes);
   if (!batch) return std::unexpected(batch.error());
   if (batch->max_timestamp() < timestamp_ms) return std::nullopt;
@@ -216,7 +217,7 @@ Result<std::optional<FoundRecord>> find_timestamp(ByteSpan bytes, std::int64_t t
     auto record = reader->next();
     if (!record) return std::unexpected(record.error());
     if (!record->has_value()) return std::nullopt;
-    if ((*record)->timestamp_ms >= timestamp_ms)
+    if ((*record)->timestamp_ms >= timestamp_ms && (*record)->offset >= from)
       return FoundRecord{(*record)->offset, (*record)->timestamp_ms};
   }
 }

@@ -179,9 +179,10 @@ struct FoundRecord {
   Offset offset;
   std::int64_t timestamp_ms = -1;
 };
-/// The first record of the batch with a timestamp at or after `timestamp_ms`. Asked for the batch's
-/// max_timestamp() it finds the first record that has it.
-Result<std::optional<FoundRecord>> find_timestamp(core::ByteSpan batch, std::int64_t timestamp_ms);
+/// The first record of the batch, at `from` or behind it, with a timestamp at or after
+/// `timestamp_ms`. Asked for the batch's max_timestamp() it finds the first record that has it.
+Result<std::optional<FoundRecord>> find_timestamp(core::ByteSpan batch, std::int64_t timestamp_ms,
+                                                  Offset from = Offset(0));
 
 struct ProducerIdentity {
   std::int64_t id = kNoProducer;

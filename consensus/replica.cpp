@@ -2,37 +2,57 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace sentinel::consensus {
 
 namespace {
-// Entries removed per write, so that the batch stays small.
-constexpr std::size_t kCompactStep = 1024;
+
+core::Bytes encode_snapshot(const Snapshot& snapshot) {
+  core::ByteWriter value;
+  value.u64(snapshot.index.value());
+  value.bytes(snapshot.state);
+  return value.to_bytes();
+}
+
 }  // namespace
+
+core::Bytes LogStart::encode() const {
+  core::ByteWriter out;
+  out.u64(static_cast<std::uint64_t>(offset.value()));
+  out.bytes(before.encode());
+  return out.to_bytes();
+}
+
+core::Result<LogStart> LogStart::decode(core::ByteSpan bytes) {
+  core::ByteReader in(bytes);
+  LogStart start;
+  start.offset = Offset(static_cast<std::int64_t>(in.u64()));
+  SENTINEL_TRY(before, EntryKey::decode(in.rest()));
+  start.before = before;
+  return start;
+}
 
 Replica::Replica(lsm::Db& db, GroupId group, StateMachine& machine)
     : db_(db), group_(group), machine_(machine) {
   last_.group = group;
   last_.term = kFirstTerm;
   last_.end_offset = Offset(0);
+  start_.before = last_;
 }
 
 core::Task<core::Status> Replica::open() {
+  SENTINEL_CO_TRY(stored, co_await db_.get(state_key(group_, StateKind::log_start)));
+  if (stored.has_value()) {
+    SENTINEL_CO_TRY(start, LogStart::decode(*stored));
+    start_ = start;
+    last_ = start.before;
+  }
   lsm::Cursor cursor = entries();
   SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(EntryTarget::end(group_)));
   if (cursor.valid()) {
-    auto last = EntryKey::decode(cursor.key());
-    if (last && last->group == group_) last_ = *last;
-    if (!last && cursor.key().size() > 8) {
-      // Another kind of key of a lower group may stand before an empty log; a malformed one of this
-      // group may not.
-      if (core::load_be<std::uint64_t>(cursor.key().data()) == group_.value()) {
-        co_return std::unexpected(std::move(last).error());
-      }
-    }
-  }
-  if (last_.index == LogIndex(0)) {
-    SENTINEL_CO_TRY(compacted, co_await snapshot());
-    last_.index = compacted.index;
+    SENTINEL_CO_TRY(last, EntryKey::decode(cursor.key()));
+    last_ = last;
   }
   commit_index_ = last_.index;
   co_return core::Status();
@@ -44,12 +64,11 @@ core::Task<LogIndex> Replica::propose(Proposal proposal) {
   key.type = proposal.type;
   key.end_offset = proposal.end_offset;
   key.max_timestamp = proposal.max_timestamp;
+  key.end_bytes = last_.end_bytes + proposal.payload.size();
   lsm::WriteBatch batch;
   if (proposal.snapshot.has_value()) {
-    core::ByteWriter value;
-    value.u64(last_.index.value());
-    value.bytes(*proposal.snapshot);
-    batch.put(state_key(group_, StateKind::snapshot), value.to_bytes());
+    batch.put(state_key(group_, StateKind::snapshot),
+              encode_snapshot({.index = last_.index, .state = std::move(*proposal.snapshot)}));
   }
   batch.put(key.encode(), proposal.payload);
   last_ = key;
@@ -74,31 +93,25 @@ core::Task<core::Result<Snapshot>> Replica::snapshot() const {
   co_return Snapshot{index, value.slice_of(reader.rest())};
 }
 
-core::Task<core::Status> Replica::compact(core::Bytes state) {
-  const LogIndex index = commit_index_;
-  core::ByteWriter value;
-  value.u64(index.value());
-  value.bytes(state);
+core::Task<void> Replica::trim(LogStart start, Snapshot snapshot) {
+  SENTINEL_ASSERT(start.before.index <= commit_index_);
+  if (start.before.index < start_.before.index) start.before = start_.before;
+  start.offset = std::max(start.offset, start_.offset);
+  // At once, so that whoever trims next goes on from here.
+  start_ = start;
   lsm::WriteBatch batch;
-  batch.put(state_key(group_, StateKind::snapshot), value.to_bytes());
-  lsm::Cursor cursor = entries();
-  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(group_, LogIndex(0))));
-  while (cursor.valid()) {
-    auto entry = EntryKey::decode(cursor.key());
-    // The last entry stays: it carries term and end offset.
-    if (!entry || entry->group != group_ || entry->index >= index) break;
-    batch.remove(cursor.key());
-    if (batch.count() >= kCompactStep) {
-      co_await db_.write(std::exchange(batch, lsm::WriteBatch()));
-    }
-    SENTINEL_CO_CHECK(co_await cursor.next());
-  }
-  if (!batch.empty()) co_await db_.write(std::move(batch));
-  co_return core::Status();
+  batch.put(state_key(group_, StateKind::log_start), start.encode());
+  batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
+  co_await db_.write(std::move(batch));
+  discard_before(db_, group_, start);
+}
+
+void Replica::discard_before(lsm::Db& db, GroupId group, const LogStart& start) {
+  db.discard(entries_begin(group), entries_begin(group, start.before.index.next()));
 }
 
 lsm::Cursor Replica::entries(lsm::ReadOptions read) const {
-  return db_.cursor(entries_begin(group_), entries_end(group_), read);
+  return db_.cursor(entries_begin(group_, start_.before.index.next()), entries_end(group_), read);
 }
 
 }  // namespace sentinel::consensus

@@ -47,6 +47,17 @@ struct Proposal {
   std::optional<core::Bytes> snapshot;
 };
 
+/// Where a group's log begins. What is before has been given up for good.
+struct LogStart {
+  /// The first offset that may be read; it may lie inside the first batch that is left.
+  Offset offset{0};
+  /// The last entry that was given up; index 0 when none was. A log may be empty behind it.
+  EntryKey before{};
+
+  [[nodiscard]] core::Bytes encode() const;
+  static core::Result<LogStart> decode(core::ByteSpan bytes);
+};
+
 /// A state machine's state with the last index it contains.
 struct Snapshot {
   LogIndex index;
@@ -73,9 +84,17 @@ class Replica {
 
   /// The stored snapshot, or one with index 0 and no state.
   core::Task<core::Result<Snapshot>> snapshot() const;
-  /// Stores a snapshot that contains everything up to the commit index, and removes the entries in
-  /// it.
-  core::Task<core::Status> compact(core::Bytes state);
+  [[nodiscard]] const LogStart& start() const { return start_; }
+  /// Payload bytes between the start and the end of the log.
+  [[nodiscard]] std::uint64_t size_bytes() const {
+    return last_.end_bytes - start_.before.end_bytes;
+  }
+  /// Gives up the entries up to `start.before`, which is committed. Durable when it resolves; what
+  /// is behind the present start already is left as it is. `snapshot` contains what the entries
+  /// did.
+  core::Task<void> trim(LogStart start, Snapshot snapshot);
+  /// Tells a store again what is given up; it forgets when it is closed.
+  static void discard_before(lsm::Db& db, GroupId group, const LogStart& start);
   /// A cursor over the group's entries; position it with EntryTarget.
   [[nodiscard]] lsm::Cursor entries(lsm::ReadOptions read = {}) const;
 
@@ -83,6 +102,7 @@ class Replica {
   lsm::Db& db_;
   const GroupId group_;
   StateMachine& machine_;
+  LogStart start_;
   EntryKey last_;
   LogIndex commit_index_{0};
 };

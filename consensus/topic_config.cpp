@@ -11,6 +11,7 @@ namespace sentinel::consensus {
 
 namespace {
 
+constexpr std::int64_t kRetentionMsDefault = std::int64_t{7} * 24 * 60 * 60 * 1000;
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 
 enum class ValueKind : std::uint8_t { number, boolean, words, text };
@@ -109,6 +110,17 @@ core::Status check_topic_config(std::string_view name, std::string_view value) {
                       fmt::format("'{}' is no valid value of topic config '{}'", value, name));
   }
   return {};
+}
+
+RetentionLimits retention_limits(const Topic& topic) {
+  RetentionLimits limits{.ms = kRetentionMsDefault, .bytes = -1};
+  const ConfigEntry* policy = find_config(topic, "cleanup.policy");
+  if (policy != nullptr && policy->value == "compact") return {};
+  if (const ConfigEntry* entry = find_config(topic, "retention.ms"))
+    limits.ms = parse_number(entry->value).value_or(limits.ms);
+  if (const ConfigEntry* entry = find_config(topic, "retention.bytes"))
+    limits.bytes = parse_number(entry->value).value_or(limits.bytes);
+  return limits;
 }
 
 AppendOptions append_options(const Topic& topic, std::int16_t produce_version) {

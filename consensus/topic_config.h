@@ -23,6 +23,10 @@ inline constexpr std::int32_t kBatchBytesMax = 16 << 20;
 /// Errc::invalid_argument with a sentence when the name is unknown or the value not one it takes.
 core::Status check_topic_config(std::string_view name, std::string_view value);
 
+/// What of the topic's partitions may be given up; without settings a week is kept, as by Kafka.
+/// Nothing may if the cleanup policy is not to delete.
+RetentionLimits retention_limits(const Topic& topic);
+
 /// The settings of `topic` that an append needs, for a Produce request of `produce_version`.
 AppendOptions append_options(const Topic& topic, std::int16_t produce_version);
 

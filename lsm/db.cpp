@@ -187,13 +187,13 @@ core::Task<void> Db::compaction_loop() {
     const core::Status dropped = co_await drop_discarded();
     if (!dropped) co_return;  // Has ended the process.
     auto plan = picker_.pick(versions_->current());
-    if (!plan.has_value() && discards_.empty()) {
+    if (!plan.has_value()) {
       compacting_ = false;
       compacted_.notify_all();
-      co_await version_changed_.wait();
+      // Both may have changed while the last edit was written.
+      if (discards_.empty() && !closing_) co_await version_changed_.wait();
       continue;
     }
-    if (!plan.has_value()) continue;
     compacting_ = true;
     core::Status done = co_await compact(*plan);
     plan.reset();

@@ -9,6 +9,24 @@ namespace sentinel::lsm {
 namespace {
 // Entries that are passed over without showing one, before others run.
 constexpr std::size_t kSkippedPerYield = 1024;
+
+/// Keys before `begin` count as before the target: two monotone predicates, so this one is too.
+class BoundedTarget : public SeekTarget {
+ public:
+  BoundedTarget(const SeekTarget& target, core::ByteSpan begin) : target_(target), begin_(begin) {
+    before = [](const void* self, core::ByteSpan key) {
+      const auto& bounded = *static_cast<const BoundedTarget*>(self);
+      return compare_keys(key, bounded.begin_) < 0 || bounded.target_.is_before(key);
+    };
+    context = this;
+  }
+  BoundedTarget(const BoundedTarget&) = delete;
+  BoundedTarget& operator=(const BoundedTarget&) = delete;
+
+ private:
+  const SeekTarget& target_;
+  const core::ByteSpan begin_;
+};
 }  // namespace
 
 MergingCursor::MergingCursor(core::Shard& shard, Sources sources, Scope scope)
@@ -45,7 +63,8 @@ void MergingCursor::add_runs() {
 
 core::Task<core::Status> MergingCursor::seek(const SeekTarget& target) {
   only_key_.reset();
-  SENTINEL_CO_CHECK(co_await position(target));
+  const BoundedTarget bounded(target, scope_.begin);
+  SENTINEL_CO_CHECK(co_await position(bounded));
   co_return co_await settle_waiting();
 }
 
@@ -131,6 +150,7 @@ core::Task<core::Status> MergingCursor::seek_to_last_before(const SeekTarget& ta
   SENTINEL_CO_TRY(last, co_await merger_.last_key_before(target));
   while (last.has_value()) {
     only_key_ = std::move(last);
+    if (compare_keys(*only_key_, scope_.begin) < 0) break;
     const KeyTarget at(*only_key_);
     SENTINEL_CO_CHECK(co_await position(at));
     SENTINEL_CO_CHECK(co_await settle_waiting());

@@ -21,7 +21,7 @@ class MergingCursor {
   /// What a walk shows.
   struct Scope {
     SequenceNumber snapshot;  ///< Entries up to here.
-    core::Bytes begin;        ///< The walk begins here or behind it; empty: no bound.
+    core::Bytes begin;        ///< Keys from here on; empty: no bound.
     core::Bytes end;          ///< Keys below this; empty: no bound.
     ReadOptions read = {};
   };
@@ -29,10 +29,9 @@ class MergingCursor {
   /// Keeps its sources alive.
   MergingCursor(core::Shard& shard, Sources sources, Scope scope);
 
-  /// The first visible entry whose key is not before the target. The target itself is not before
-  /// `begin`.
+  /// The first visible entry in scope whose key is not before the target.
   core::Task<core::Status> seek(const SeekTarget& target);
-  /// The last visible entry whose key is before the target.
+  /// The last visible entry in scope whose key is before the target.
   core::Task<core::Status> seek_to_last_before(const SeekTarget& target);
   core::Task<core::Status> next();
   /// Steps on without waiting; false when it has to, and then load_next() completes the step.

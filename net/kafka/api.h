@@ -99,6 +99,7 @@ inline constexpr auto kSupportedApis = std::to_array<SupportedApi>({
     {ApiKey::api_versions, "ApiVersions", 0, 0, 4, 3},
     {ApiKey::create_topics, "CreateTopics", 2, 2, 7, 5},
     {ApiKey::delete_topics, "DeleteTopics", 1, 1, 6, 4},
+    {ApiKey::delete_records, "DeleteRecords", 0, 0, 2, 2},
     {ApiKey::init_producer_id, "InitProducerId", 0, 0, 5, 2},
     {ApiKey::offset_for_leader_epoch, "OffsetForLeaderEpoch", 2, 2, 4, 4},
 });

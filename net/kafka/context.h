@@ -81,6 +81,7 @@ core::Task<Reply> handle_offset_for_leader_epoch(RequestContext context);
 core::Task<Reply> handle_find_coordinator(RequestContext context);
 core::Task<Reply> handle_create_topics(RequestContext context);
 core::Task<Reply> handle_delete_topics(RequestContext context);
+core::Task<Reply> handle_delete_records(RequestContext context);
 core::Task<Reply> handle_init_producer_id(RequestContext context);
 
 }  // namespace sentinel::net::kafka

@@ -23,6 +23,7 @@ constexpr Route kRoutes[] = {
     {ApiKey::api_versions, &handle_api_versions},
     {ApiKey::create_topics, &handle_create_topics},
     {ApiKey::delete_topics, &handle_delete_topics},
+    {ApiKey::delete_records, &handle_delete_records},
     {ApiKey::init_producer_id, &handle_init_producer_id},
     {ApiKey::offset_for_leader_epoch, &handle_offset_for_leader_epoch},
 };

@@ -10,6 +10,7 @@
 
 #include "net/kafka/messages/api_versions.h"
 #include "net/kafka/messages/create_topics.h"
+#include "net/kafka/messages/delete_records.h"
 #include "net/kafka/messages/delete_topics.h"
 #include "net/kafka/messages/fetch.h"
 #include "net/kafka/messages/find_coordinator.h"
@@ -38,6 +39,7 @@ using KafkaMessages = std::tuple<
     MessagePair<net::kafka::ApiVersionsRequest, net::kafka::ApiVersionsResponse>,
     MessagePair<net::kafka::CreateTopicsRequest, net::kafka::CreateTopicsResponse>,
     MessagePair<net::kafka::DeleteTopicsRequest, net::kafka::DeleteTopicsResponse>,
+    MessagePair<net::kafka::DeleteRecordsRequest, net::kafka::DeleteRecordsResponse>,
     MessagePair<net::kafka::InitProducerIdRequest, net::kafka::InitProducerIdResponse>,
     MessagePair<net::kafka::OffsetForLeaderEpochRequest, net::kafka::OffsetForLeaderEpochResponse>>;
 
