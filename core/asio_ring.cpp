@@ -136,6 +136,9 @@ std::int64_t run_file_operation(const Operation& operation) {
     case OpCode::allocate:
       return or_errno(::fallocate(file, 0, 0, static_cast<off_t>(operation.offset)));
     case OpCode::truncate: return truncate_file(file, operation.offset);
+    case OpCode::punch_hole:
+      return or_errno(::fallocate(file, kPunchHole, static_cast<off_t>(operation.offset),
+                                  static_cast<off_t>(operation.length)));
     case OpCode::lock_file: return lock_exclusively(file);
     case OpCode::open_file:
     case OpCode::rename_file:
@@ -263,6 +266,7 @@ void AsioRing::submit(Operation& operation) {
     case OpCode::sync_all:
     case OpCode::allocate:
     case OpCode::truncate:
+    case OpCode::punch_hole:
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:

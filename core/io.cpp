@@ -171,6 +171,15 @@ Task<Status> File::truncate(std::uint64_t size_bytes) const {
   co_return to_status(result, "truncate", path_);
 }
 
+Task<Status> File::punch_hole(std::uint64_t offset, std::uint64_t length) const {
+  Io io(*shard_, OpCode::punch_hole);
+  io.handle = handle_;
+  io.offset = offset;
+  io.length = length;
+  const std::int64_t result = co_await io;
+  co_return to_status(result, "give back space of", path_);
+}
+
 Task<Status> File::lock() const {
   const std::int64_t result = co_await on_handle(*shard_, OpCode::lock_file, handle_);
   co_return to_status(result, "lock", path_);

@@ -79,6 +79,9 @@ class File {
   Task<Status> sync_all() const;
   Task<Status> allocate(std::uint64_t size_bytes) const;
   Task<Status> truncate(std::uint64_t size_bytes) const;
+  /// Gives the space of whole blocks in the range back; the range reads as zeros. Errc::unsupported
+  /// where the file system can't.
+  Task<Status> punch_hole(std::uint64_t offset, std::uint64_t length) const;
   /// Errc::busy when another process holds the lock.
   Task<Status> lock() const;
   Task<void> close();

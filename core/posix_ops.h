@@ -4,6 +4,7 @@
 ///
 /// Functions that can fail return a negative errno, as Operation::result does.
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cstdint>
@@ -44,6 +45,9 @@ int open_listener(const Address& address, std::uint32_t backlog, int type_flags)
 int open_socket(const Address& address, int type_flags);
 /// Small replies leave at once instead of waiting for the acknowledgement of the one before.
 void set_no_delay(Handle socket);
+
+/// The mode of fallocate() that gives space back.
+inline constexpr int kPunchHole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 std::int64_t truncate_file(Handle file, std::uint64_t size_bytes);
 std::int64_t list_directory_names(const char* path, std::vector<std::string>& names);

@@ -56,6 +56,7 @@ enum class OpCode : std::uint8_t {
   sync_all,        ///< handle, file or directory: everything is durable
   allocate,        ///< handle, offset = new size: reserves space; the file reads as zeros there
   truncate,        ///< handle, offset = new size
+  punch_hole,      ///< handle, offset, length: gives space back; it reads as zeros, the size stays
   rename_file,     ///< path, path2: replaces an existing path2
   unlink_file,     ///< path
   make_directory,  ///< path
@@ -102,6 +103,7 @@ struct Operation {
   std::int32_t buffer_index =
       -1;  ///< read, write: the registered buffer that holds vectors[0], or -1.
   std::uint64_t offset = 0;
+  std::uint64_t length = 0;
   const iovec* vectors = nullptr;
   unsigned vector_count = 0;
   const char* path = nullptr;

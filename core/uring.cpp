@@ -351,7 +351,8 @@ void UringRing::start(Operation& operation) {
     case OpCode::write: prepare_transfer(entry, operation); break;
     case OpCode::sync_data:
     case OpCode::sync_all:
-    case OpCode::allocate: prepare_file(entry, operation); break;
+    case OpCode::allocate:
+    case OpCode::punch_hole: prepare_file(entry, operation); break;
     case OpCode::open_file:
     case OpCode::rename_file:
     case OpCode::unlink_file:
@@ -388,6 +389,12 @@ void UringRing::start(Operation& operation) {
 void UringRing::prepare_file(io_uring_sqe& entry, Operation& operation) {
   if (operation.code == OpCode::allocate) {
     io_uring_prep_fallocate(&entry, operation.handle, 0, 0, static_cast<off_t>(operation.offset));
+    return;
+  }
+  if (operation.code == OpCode::punch_hole) {
+    io_uring_prep_fallocate(&entry, operation.handle, kPunchHole,
+                            static_cast<off_t>(operation.offset),
+                            static_cast<off_t>(operation.length));
     return;
   }
   const unsigned flags = operation.code == OpCode::sync_data ? IORING_FSYNC_DATASYNC : 0;

@@ -62,7 +62,7 @@ VersionSet::VersionSet(core::Shard& shard, TableFile::Options options, Manifest&
       options_(std::move(options)),
       manifest_(manifest),
       registry_(std::make_shared<Version::Registry>()),
-      file_died_(shard),
+      chore_added_(shard),
       scope_(shard) {
   registry_->owner = this;
 }
@@ -81,6 +81,9 @@ core::Task<core::Status> VersionSet::open() {
     first->levels_[info->level].push_back(run.get());
     first->bytes_[info->level] += info->size_bytes();
   }
+  std::map<FileNumber, std::vector<const RunInfo*>> by_table;
+  for (const auto& [id, info] : manifest_.files().runs) by_table[id.file].push_back(info.get());
+  for (auto& [number, runs] : by_table) punch_gaps(number, std::move(runs));
   std::ranges::sort(first->levels_[0], is_newer);
   for (std::uint8_t level = 1; level < kLevels; ++level) {
     std::ranges::sort(first->levels_[level], is_before);
@@ -89,7 +92,7 @@ core::Task<core::Status> VersionSet::open() {
   co_return core::Status();
 }
 
-void VersionSet::start() { scope_.spawn(remove_files()); }
+void VersionSet::start() { scope_.spawn(give_space_back()); }
 
 core::Task<core::Status> VersionSet::open_table(TableInfo info) {
   SENTINEL_CO_TRY(file, co_await TableFile::open(shard_, options_, info));
@@ -112,21 +115,24 @@ void VersionSet::install(const VersionEdit& edit) {
   std::shared_ptr<Version> next(new Version(++last_version_, registry_));
   next->levels_ = current_->levels_;
   next->bytes_ = current_->bytes_;
-  remove_runs(*next, edit.runs_removed);
+  remove_runs(*next, edit);
   add_runs(*next, edit.runs_added);
   current_ = std::move(next);
 }
 
-void VersionSet::remove_runs(Version& next, const std::vector<RunId>& removed) {
+void VersionSet::remove_runs(Version& next, const VersionEdit& edit) {
+  std::set<RunId> moving;
+  for (const RunInfo& run : edit.runs_added) moving.insert(run.id);
   std::unordered_set<const Run*> gone;
   std::array<bool, kLevels> touched{};
-  for (const RunId id : removed) {
+  for (const RunId id : edit.runs_removed) {
     const auto found = runs_.find(id);
     const std::uint8_t level = found->second->info->level;
     gone.insert(found->second.get());
     touched[level] = true;
     next.bytes_[level] -= found->second->info->size_bytes();
-    retired_.push_back({.version = next.number_, .run = std::move(found->second)});
+    retired_.push_back(
+        {.version = next.number_, .run = std::move(found->second), .moved = moving.contains(id)});
     runs_.erase(found);
   }
   for (std::uint8_t level = 0; level < kLevels; ++level) {
@@ -163,43 +169,91 @@ void VersionSet::collect() {
     const bool needed =
         !registry_->alive.empty() && *registry_->alive.begin() < retired_.front().version;
     if (needed) return;
-    dispose(*retired_.front().run);
+    dispose(retired_.front());
     retired_.pop_front();
   }
 }
 
-void VersionSet::dispose(const Run& run) {
-  const auto table = tables_.find(run.info->id.file);
-  if (--table->second.runs > 0) return;
-  dead_files_.push_back(std::move(table->second.file));
-  tables_.erase(table);
-  file_died_.notify_one();
+void VersionSet::dispose(const Retired& retired) {
+  const RunInfo& run = *retired.run->info;
+  const auto table = tables_.find(run.id.file);
+  Chore chore;
+  chore.path = table->second.file->path();
+  if (--table->second.runs == 0) {
+    chore.dead = std::move(table->second.file);
+    tables_.erase(table);
+  } else if (retired.moved) {
+    return;
+  } else {
+    chore.holes.emplace_back(run.data_begin, run.data_end);
+  }
+  chores_.push_back(std::move(chore));
+  chore_added_.notify_one();
 }
 
-core::Task<void> VersionSet::remove_files() {
+/// A crash may have come between dropping runs and giving their space back.
+void VersionSet::punch_gaps(FileNumber number, std::vector<const RunInfo*> runs) {
+  std::ranges::sort(runs, {}, &RunInfo::data_begin);
+  Chore chore;
+  chore.path = tables_.at(number).file->path();
+  std::uint64_t live_end = 0;
+  std::uint64_t data_end = UINT64_MAX;
+  for (const RunInfo* run : runs) {
+    if (run->data_begin > live_end) chore.holes.emplace_back(live_end, run->data_begin);
+    live_end = run->data_end;
+    data_end = std::min(data_end, run->index.offset);
+  }
+  // Indexes stand behind all data.
+  if (data_end > live_end) chore.holes.emplace_back(live_end, data_end);
+  if (!chore.holes.empty()) chores_.push_back(std::move(chore));
+}
+
+core::Task<void> VersionSet::give_space_back() {
   for (;;) {
-    while (dead_files_.empty()) {
+    while (chores_.empty()) {
       if (closing_) co_return;
-      co_await file_died_.wait();
+      co_await chore_added_.wait();
     }
-    const std::unique_ptr<TableFile> file = std::move(dead_files_.front());
-    dead_files_.pop_front();
-    const std::string path = file->path();
-    co_await file->close();
+    const Chore chore = std::move(chores_.front());
+    chores_.pop_front();
+    if (chore.dead == nullptr) {
+      co_await punch(chore);
+      continue;
+    }
+    co_await chore.dead->close();
     // The manifest does not name it any more: if this fails, the next start removes it.
-    const core::Status removed = co_await core::unlink_file(shard_, path);
+    const core::Status removed = co_await core::unlink_file(shard_, chore.path);
     static_cast<void>(removed.has_value());
   }
 }
 
+/// Only whole blocks of the file system can be given back. Failing means that the space comes back
+/// with the file.
+core::Task<void> VersionSet::punch(const Chore& chore) {
+  if (!can_punch_ || closing_) co_return;
+  auto file = co_await core::File::open(shard_, chore.path, core::open_flags::write);
+  if (!file) co_return;
+  for (const auto& [begin, end] : chore.holes) {
+    const std::uint64_t first = (begin + kTableFileAlignment - 1) / kTableFileAlignment;
+    const std::uint64_t behind = end / kTableFileAlignment;
+    if (first >= behind) continue;
+    const core::Status punched = co_await file->punch_hole(first * kTableFileAlignment,
+                                                           (behind - first) * kTableFileAlignment);
+    if (!punched) can_punch_ = punched.error().code != core::Errc::unsupported;
+  }
+  co_await file->close();
+}
+
 core::Task<void> VersionSet::close() {
   closing_ = true;
-  file_died_.notify_all();
+  chore_added_.notify_all();
   co_await scope_.close();
   for (auto& [number, table] : tables_) {
     if (table.file != nullptr) co_await table.file->close();
   }
-  for (const auto& file : dead_files_) co_await file->close();
+  for (const Chore& chore : chores_) {
+    if (chore.dead != nullptr) co_await chore.dead->close();
+  }
 }
 
 }  // namespace sentinel::lsm

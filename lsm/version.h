@@ -87,15 +87,25 @@ class VersionSet {
   struct Retired {
     std::uint64_t version = 0;  // The first one without it.
     std::unique_ptr<const Run> run;
+    bool moved = false;  // Another one stands for the same data.
+  };
+  /// What gives space back: removes a file that no run lies in any more, or the data of dropped
+  /// runs from one that others still use.
+  struct Chore {
+    std::unique_ptr<TableFile> dead;
+    std::string path;
+    std::vector<std::pair<std::uint64_t, std::uint64_t>> holes;  // Begin and end.
   };
 
   core::Task<core::Status> open_table(TableInfo info);
   void install(const VersionEdit& edit);
-  void remove_runs(Version& next, const std::vector<RunId>& removed);
+  void remove_runs(Version& next, const VersionEdit& edit);
   void add_runs(Version& next, const std::vector<RunInfo>& added);
   void collect();
-  void dispose(const Run& run);
-  core::Task<void> remove_files();
+  void dispose(const Retired& retired);
+  void punch_gaps(FileNumber number, std::vector<const RunInfo*> runs);
+  core::Task<void> give_space_back();
+  core::Task<void> punch(const Chore& chore);
   friend class Version;
 
   core::Shard& shard_;
@@ -108,9 +118,10 @@ class VersionSet {
   std::shared_ptr<const Version> current_;
   std::uint64_t last_version_ = 0;
 
-  std::deque<std::unique_ptr<TableFile>> dead_files_;
+  std::deque<Chore> chores_;
+  bool can_punch_ = true;
   bool closing_ = false;
-  core::Signal file_died_;
+  core::Signal chore_added_;
   core::TaskScope scope_;
 };
 

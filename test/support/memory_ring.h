@@ -74,6 +74,12 @@ class MemoryRing final : public core::Ring {
     if (operation.code == OpCode::sync_all || operation.code == OpCode::sync_data) return 0;
     if (operation.code == OpCode::read) return read(operation);
     if (operation.code == OpCode::write) return write(operation);
+    if (operation.code == OpCode::punch_hole) {
+      std::vector<std::byte>& file = files[handles_[operation.handle]];
+      for (std::uint64_t i = 0; i < operation.length && operation.offset + i < file.size(); ++i)
+        file[operation.offset + i] = std::byte{0};
+      return 0;
+    }
     if (operation.code == OpCode::allocate) {
       files[handles_[operation.handle]].resize(operation.offset);
       return 0;

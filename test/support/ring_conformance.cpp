@@ -76,6 +76,9 @@ size then -> 8192
 allocate less -> 0
 size stays -> 8192
 allocated space reads as zeros -> yes
+punch a hole -> 0
+size stays -> 8192
+the hole reads as zeros -> yes
 sync data -> 0
 sync all -> 0
 lock -> 0

@@ -35,6 +35,15 @@ Task<std::int64_t> on_handle(Shard& shard, OpCode code, Handle handle, std::uint
   co_return co_await io;
 }
 
+Task<std::int64_t> punch_hole(Shard& shard, Handle handle, std::uint64_t offset,
+                              std::uint64_t length) {
+  Io io(shard, OpCode::punch_hole);
+  io.handle = handle;
+  io.offset = offset;
+  io.length = length;
+  co_return co_await io;
+}
+
 Task<std::int64_t> rename_to(Shard& shard, std::string from, std::string to) {
   Io io(shard, OpCode::rename_file);
   io.path = from.c_str();

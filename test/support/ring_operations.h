@@ -15,6 +15,8 @@ core::Task<std::int64_t> open_file(core::Shard& shard, std::string path, std::ui
 core::Task<std::int64_t> on_path(core::Shard& shard, core::OpCode code, std::string path);
 core::Task<std::int64_t> on_handle(core::Shard& shard, core::OpCode code, core::Handle handle,
                                    std::uint64_t offset = 0);
+core::Task<std::int64_t> punch_hole(core::Shard& shard, core::Handle handle, std::uint64_t offset,
+                                    std::uint64_t length);
 core::Task<std::int64_t> rename_to(core::Shard& shard, std::string from, std::string to);
 core::Task<std::int64_t> write_text(core::Shard& shard, core::Handle handle, std::uint64_t offset,
                                     std::string text);

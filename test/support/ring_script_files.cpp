@@ -132,6 +132,12 @@ Task<void> sizes_and_syncs(Shard& shard, Transcript& log, Handle file, std::stri
   log.note("size stays", co_await size_of(shard, path));
   co_await read_text(shard, file, 6, 8186, &text);
   log.note("allocated space reads as zeros", yes(text.size() == 8186 && all_zero(text)));
+  co_await write_text(shard, file, 0, std::string(8192, 'x'));
+  log.note("punch a hole", co_await punch_hole(shard, file, 4096, 4096));
+  log.note("size stays", co_await size_of(shard, path));
+  co_await read_text(shard, file, 0, 8192, &text);
+  log.note("the hole reads as zeros",
+           yes(text.substr(0, 4096) == std::string(4096, 'x') && all_zero(text.substr(4096))));
   log.note("sync data", co_await on_handle(shard, OpCode::sync_data, file));
   log.note("sync all", co_await on_handle(shard, OpCode::sync_all, file));
 }

@@ -37,7 +37,9 @@ bool is_aligned(const Operation& operation) {
 
 bool is_transfer(OpCode code) { return code == OpCode::read || code == OpCode::write; }
 bool is_sync(OpCode code) { return code == OpCode::sync_data || code == OpCode::sync_all; }
-bool is_resize(OpCode code) { return code == OpCode::allocate || code == OpCode::truncate; }
+bool is_resize(OpCode code) {
+  return code == OpCode::allocate || code == OpCode::truncate || code == OpCode::punch_hole;
+}
 bool names_path(OpCode code) {
   return !is_transfer(code) && !is_sync(code) && !is_resize(code) && code != OpCode::close_handle &&
          code != OpCode::lock_file;
@@ -143,6 +145,7 @@ void SimDisk::execute(const Operation& operation, Handle handle, Ticket& ticket)
     case OpCode::write: begin_transfer(operation, ticket); return;
     case OpCode::allocate:
     case OpCode::truncate: begin_resize(operation, ticket); return;
+    case OpCode::punch_hole: begin_hole(operation, ticket); return;
     case OpCode::list_directory:
     case OpCode::stat_path:
     case OpCode::free_space: return;  // All of it happens in finish().
@@ -242,6 +245,22 @@ void SimDisk::begin_resize(const Operation& operation, Ticket& ticket) {
                                                                   : PendingWrite::Kind::allocate,
                        .offset = operation.offset});
   }
+}
+
+/// A hole is a write of zeros that a crash may leave undone.
+void SimDisk::begin_hole(const Operation& operation, Ticket& ticket) {
+  const auto found = handles_.find(operation.handle);
+  if (found == handles_.end() || (found->second.flags & open_flags::write) == 0) {
+    ticket.result = -EBADF;
+    return;
+  }
+  ticket.inode = found->second.inode;
+  const std::uint64_t size = image_.size(ticket.inode);
+  if (operation.offset >= size) return;
+  const std::uint64_t length = std::min(operation.length, size - operation.offset);
+  ticket.change = image_.begin(
+      ticket.inode,
+      {.offset = operation.offset, .data = std::make_shared<const std::vector<std::byte>>(length)});
 }
 
 std::int64_t SimDisk::begin_sync(const Operation& operation, std::int64_t error, Ticket& ticket) {

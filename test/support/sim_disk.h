@@ -104,6 +104,7 @@ class SimDisk {
   std::int64_t open_existing(const DiskImage::Place& place, std::uint32_t flags);
   void begin_transfer(const core::Operation& operation, Ticket& ticket);
   void begin_resize(const core::Operation& operation, Ticket& ticket);
+  void begin_hole(const core::Operation& operation, Ticket& ticket);
   std::int64_t begin_sync(const core::Operation& operation, std::int64_t error, Ticket& ticket);
   std::int64_t rename(const core::Operation& operation);
   std::int64_t unlink(const core::Operation& operation);

@@ -212,6 +212,7 @@ void SimNetwork::submit(SimHost& host, Pending pending) {
     case OpCode::sync_all:
     case OpCode::allocate:
     case OpCode::truncate:
+    case OpCode::punch_hole:
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
