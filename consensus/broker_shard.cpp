@@ -50,7 +50,7 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.store_id = layout.identity.store_id(store);
     options.memtable_bytes = layout.memtable_bytes;
     options.cache = &broker->cache_;
-    options.group_bytes = kGroupPrefixBytes;
+    options.runs.group_bytes = kGroupPrefixBytes;
     options.log = layout.log;
     options.wal = layout.wal;
     if (layout.create) {

@@ -177,9 +177,7 @@ core::Task<core::Result<NewTable>> Db::write_table(const Memtable& memtable, Fil
 }
 
 SSTableWriter::Options Db::table_options() const {
-  return {.directory = options_.directory,
-          .store_id = options_.store_id,
-          .group_bytes = options_.group_bytes};
+  return {.directory = options_.directory, .store_id = options_.store_id, .runs = options_.runs};
 }
 
 core::Task<void> Db::compaction_loop() {

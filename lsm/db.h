@@ -48,8 +48,7 @@ struct DbOptions {
   /// Blocks of tables in memory, shared with other stores of the shard; outlives the store. Null:
   /// none.
   BlockCache* cache = nullptr;
-  /// The first bytes of a key that name its group (lsm/run_planner.h); 0 for no groups.
-  std::size_t group_bytes = 0;
+  RunRules runs;  ///< How tables are divided.
   /// A level between level 0 and the bottom exists only if it may be that large.
   std::uint64_t base_level_bytes = std::uint64_t{256} << 20;
   core::Log* log = nullptr;  ///< For what goes wrong in the background; may be null.

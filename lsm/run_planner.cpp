@@ -24,13 +24,13 @@ std::uint64_t bytes_between(const std::vector<BlockInfo>& blocks, std::size_t be
 
 class Planner {
  public:
-  Planner(const std::vector<BlockInfo>& blocks, std::size_t group_bytes)
-      : blocks_(blocks), group_bytes_(group_bytes) {}
+  Planner(const std::vector<BlockInfo>& blocks, const RunRules& rules)
+      : blocks_(blocks), rules_(rules) {}
 
   std::vector<std::size_t> run() {
     for (std::size_t at = 0; at < blocks_.size();) {
-      const std::size_t end = end_of_group(blocks_, at, group_bytes_);
-      const bool own = end > at && bytes_between(blocks_, at, end) >= kOwnRunBytes;
+      const std::size_t end = end_of_group(blocks_, at, rules_.group_bytes);
+      const bool own = end > at && bytes_between(blocks_, at, end) >= rules_.own_bytes;
       if (own) {
         cut(at);
         for (; at < end; ++at) take(at);
@@ -53,19 +53,19 @@ class Planner {
   }
   void take(std::size_t block) {
     const bool full = !starts_.empty() && starts_.back() < block &&
-                      bytes_between(blocks_, starts_.back(), block) >= kRunBytes;
+                      bytes_between(blocks_, starts_.back(), block) >= rules_.run_bytes;
     if (starts_.empty() || full) cut(block);
   }
 
   const std::vector<BlockInfo>& blocks_;
-  const std::size_t group_bytes_;
+  const RunRules& rules_;
   std::vector<std::size_t> starts_;
 };
 
 }  // namespace
 
-std::vector<std::size_t> plan_runs(const std::vector<BlockInfo>& blocks, std::size_t group_bytes) {
-  return Planner(blocks, group_bytes).run();
+std::vector<std::size_t> plan_runs(const std::vector<BlockInfo>& blocks, const RunRules& rules) {
+  return Planner(blocks, rules).run();
 }
 
 }  // namespace sentinel::lsm

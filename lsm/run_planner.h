@@ -14,10 +14,14 @@
 
 namespace sentinel::lsm {
 
-/// A group of this size has its own runs.
-inline constexpr std::uint64_t kOwnRunBytes = std::uint64_t{64} << 10;
-/// A run is ended behind the block that reaches this size.
-inline constexpr std::uint64_t kRunBytes = std::uint64_t{4} << 20;
+struct RunRules {
+  /// The first bytes of a key that name its group; with 0 all keys are one group.
+  std::size_t group_bytes = 0;
+  /// A group of this size has its own runs.
+  std::uint64_t own_bytes = std::uint64_t{64} << 10;
+  /// A run is ended behind the block that reaches this size.
+  std::uint64_t run_bytes = std::uint64_t{4} << 20;
+};
 
 /// One data block as the writer of a table remembers it.
 struct BlockInfo {
@@ -36,8 +40,8 @@ inline std::string_view group_of(std::string_view key, std::size_t bytes) {
   return key.substr(0, bytes);
 }
 
-/// The number of each run's first block, ascending, beginning with 0. `group_bytes` of a key name
-/// its group; with 0 all keys are one group. The versions of one key stay in one run.
-std::vector<std::size_t> plan_runs(const std::vector<BlockInfo>& blocks, std::size_t group_bytes);
+/// The number of each run's first block, ascending, beginning with 0. The versions of one key stay
+/// in one run.
+std::vector<std::size_t> plan_runs(const std::vector<BlockInfo>& blocks, const RunRules& rules);
 
 }  // namespace sentinel::lsm

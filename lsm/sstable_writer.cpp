@@ -74,9 +74,10 @@ core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
 bool SSTableWriter::ends_block(core::ByteSpan next_key) const {
   const std::string_view next = core::as_text(next_key);
   const std::string_view last = core::as_text(block_.last_key());
-  if (group_of(next, options_.group_bytes) == group_of(last, options_.group_bytes)) return false;
+  const std::size_t group_bytes = options_.runs.group_bytes;
+  if (group_of(next, group_bytes) == group_of(last, group_bytes)) return false;
   return block_.size_bytes() >= kBlockAtGroupEndBytes ||
-         data_bytes() - group_begin_ >= kOwnRunBytes;
+         data_bytes() - group_begin_ >= options_.runs.own_bytes;
 }
 
 core::Task<core::Status> SSTableWriter::close_block() {
@@ -130,7 +131,7 @@ core::Task<core::Result<NewTable>> SSTableWriter::finish() {
 core::Task<core::Status> SSTableWriter::complete() {
   SENTINEL_CO_CHECK(co_await close_block());
   SENTINEL_ASSERT(!blocks_.empty());
-  const std::vector<std::size_t> starts = plan_runs(blocks_, options_.group_bytes);
+  const std::vector<std::size_t> starts = plan_runs(blocks_, options_.runs);
   for (std::size_t i = 0; i < starts.size(); ++i) {
     const std::size_t behind = i + 1 < starts.size() ? starts[i + 1] : blocks_.size();
     SENTINEL_CO_CHECK(co_await append_run(starts[i], behind));

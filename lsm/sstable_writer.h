@@ -21,8 +21,7 @@ class SSTableWriter {
   struct Options {
     std::string directory;
     std::uint64_t store_id = 0;
-    /// The first bytes of a key that name its group (lsm/run_planner.h); 0 for no groups.
-    std::size_t group_bytes = 0;
+    RunRules runs;
   };
 
   /// Begins a table under its temporary name.

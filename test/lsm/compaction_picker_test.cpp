@@ -56,7 +56,7 @@ struct Levels {
   }
   core::Task<core::Result<NewTable>> write(FileNumber number, std::uint64_t bytes) {
     auto writer = co_await SSTableWriter::create(
-        shard, {.directory = "db", .store_id = 1, .group_bytes = 0}, number);
+        shard, {.directory = "db", .store_id = 1, .runs = {}}, number);
     if (!writer) co_return std::unexpected(std::move(writer).error());
     const std::string value(bytes, 'v');
     const core::Status added = co_await (*writer)->add(

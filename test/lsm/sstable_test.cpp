@@ -115,7 +115,7 @@ core::Task<void> watch(core::Shard& shard, const std::size_t* added, std::size_t
 core::Task<void> write_and_count(core::Shard& shard, const LsmEntries* entries,
                                  std::size_t* added) {
   auto writer = co_await SSTableWriter::create(
-      shard, {.directory = "db", .store_id = kStore, .group_bytes = 0}, kNumber);
+      shard, {.directory = "db", .store_id = kStore, .runs = {}}, kNumber);
   CHECK(writer.has_value());
   for (const LsmEntry& entry : *entries) {
     const core::Status status =
@@ -128,7 +128,7 @@ core::Task<void> write_and_count(core::Shard& shard, const LsmEntries* entries,
 
 core::Task<void> write_and_abandon(core::Shard& shard) {
   auto writer = co_await SSTableWriter::create(
-      shard, {.directory = "db", .store_id = kStore, .group_bytes = 0}, kNumber);
+      shard, {.directory = "db", .store_id = kStore, .runs = {}}, kNumber);
   CHECK(writer.has_value());
   const core::Status added =
       co_await (*writer)->add(as_bytes("k"), {.sequence = kFirstSequence}, as_bytes("v"));

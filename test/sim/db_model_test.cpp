@@ -67,7 +67,9 @@ lsm::DbOptions options_of(std::uint64_t seed) {
   options.directory = "/store";
   options.store_id = kStore;
   options.memtable_bytes = random.chance(0.5) ? 24 << 10 : 200 << 10;
-  options.group_bytes = random.chance(0.8) ? 8 : 0;
+  options.runs.group_bytes = random.chance(0.8) ? 8 : 0;
+  if (random.chance(0.5)) options.runs.own_bytes = 4 << 10;
+  if (random.chance(0.5)) options.runs.run_bytes = 64 << 10;
   options.base_level_bytes = random.chance(0.5) ? 30 << 10 : 300 << 10;
   options.wal.segment_bytes = 256 << 10;
   options.wal.first_segment_bytes = 16 << 10;

@@ -56,8 +56,9 @@ inline core::Task<core::Result<lsm::NewTable>> write_table_task(core::Shard& sha
                                                                 std::uint64_t store_id,
                                                                 const LsmEntries& entries,
                                                                 std::size_t group_bytes = 0) {
+  const lsm::RunRules rules{.group_bytes = group_bytes};
   auto writer = co_await lsm::SSTableWriter::create(
-      shard, {.directory = "db", .store_id = store_id, .group_bytes = group_bytes}, number);
+      shard, {.directory = "db", .store_id = store_id, .runs = rules}, number);
   if (!writer) co_return std::unexpected(std::move(writer).error());
   core::Status added;
   for (std::size_t i = 0; i < entries.size() && added; ++i) {

@@ -20,6 +20,8 @@ lsm::DbOptions small_options() {
   options.directory = "/store";
   options.store_id = 7;
   options.memtable_bytes = 24 << 10;
+  // The batches' own keys are a group of their own, cut into short runs.
+  options.runs = {.group_bytes = 4, .own_bytes = 1 << 10, .run_bytes = 8 << 10};
   options.wal.segment_bytes = 64 << 10;
   options.wal.first_segment_bytes = 16 << 10;
   options.wal.buffer_bytes = 16 << 10;
@@ -123,6 +125,14 @@ Contents contents_after(const Script& script, int count) {
   return contents;
 }
 
+Contents without_discarded(const Script& script, Contents contents) {
+  if (script.discards) {
+    contents.erase(contents.lower_bound("own-"),
+                   contents.lower_bound(fmt::format("own-{:04}", kDiscardedBatches)));
+  }
+  return contents;
+}
+
 Writer::Writer(const NodeContext& context, Script script, int* acked)
     : script_(script), scope_(*context.shards.front()), acked_(acked) {}
 
@@ -134,12 +144,17 @@ Task<void> Writer::run(Shard& shard) {
   db_ = std::move(*opened);
   for (int batch = 0; batch < script_.batches;) {
     if (script_.flushes_before(batch)) co_await db_->flush();
+    if (script_.discards && batch >= kDiscardsBefore) {
+      db_->discard(Bytes::copy("own-"), Bytes::copy(fmt::format("own-{:04}", kDiscardedBatches)));
+    }
     const int together = script_.together(batch);
     for (int i = 0; i < together && batch < script_.batches; ++i, ++batch) {
       scope_.spawn(write_one(db_.get(), script_, batch, acked_));
     }
     co_await scope_.join();
   }
+  co_await db_->until_compacted();
+  counters_ = db_->counters();
   done_ = true;
   co_await db_->close();
 }

@@ -17,12 +17,20 @@ namespace sentinel::test {
 struct Script {
   int variant = 0;
   int batches = 40;
+  /// Whether the first keys are discarded on the way: from then on they say nothing.
+  bool discards = false;
 
   [[nodiscard]] int together(int batch) const { return 1 + (batch + variant) % (2 + variant % 4); }
   [[nodiscard]] bool flushes_before(int batch) const { return (batch + 3 * variant) % 23 == 20; }
 };
 
 using Contents = std::map<std::string, std::string>;
+
+/// The batches of a script that discards whose own keys are given up, and before which.
+inline constexpr int kDiscardedBatches = 12;
+inline constexpr int kDiscardsBefore = 30;
+/// What counts of a store's contents.
+Contents without_discarded(const Script& script, Contents contents);
 
 /// What the store holds after the first `count` batches.
 Contents contents_after(const Script& script, int count);
@@ -37,12 +45,15 @@ class Writer final : public NodeProgram {
   core::Task<void> run(core::Shard& shard) override;
   void request_stop() override {}
   [[nodiscard]] bool done() const { return done_; }
+  /// What the store did, once done.
+  [[nodiscard]] const lsm::DbCounters& counters() const { return counters_; }
 
  private:
   const Script script_;
   std::unique_ptr<lsm::Db> db_;
   core::TaskScope scope_;
   int* acked_;
+  lsm::DbCounters counters_;
   bool done_ = false;
 };
 
