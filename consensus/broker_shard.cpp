@@ -49,6 +49,8 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
     options.store_id = layout.identity.store_id(store);
     options.memtable_bytes = layout.memtable_bytes;
+    // The memtables of other stores need the same disk.
+    options.disk_reserve_bytes += (layout.identity.store_count - 1) * layout.memtable_bytes;
     options.cache = &broker->cache_;
     options.runs.group_bytes = kGroupPrefixBytes;
     options.log = layout.log;

@@ -113,6 +113,7 @@ core::Task<core::Status> Partition::recover() {
 core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
+  if (!replica_.has_space()) co_return std::unexpected(Errc::disk_full);
   const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
                                                   .produce_version = options.produce_version});
   if (!valid) co_return std::unexpected(valid.error());

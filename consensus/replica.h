@@ -78,6 +78,9 @@ class Replica {
   [[nodiscard]] const EntryKey& last() const { return last_; }
   [[nodiscard]] LogIndex commit_index() const { return commit_index_; }
 
+  /// Whether the store has room for more records.
+  [[nodiscard]] bool has_space() const { return db_.has_space(); }
+
   /// Appends an entry and resolves when it is committed and applied. Its place in the log is taken
   /// when the task starts; proposals are applied in that order.
   core::Task<LogIndex> propose(Proposal proposal);

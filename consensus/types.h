@@ -41,6 +41,7 @@ enum class Errc : std::uint8_t {
   invalid_partitions,
   invalid_replication_factor,
   storage_error,
+  disk_full,  ///< For new records; they are taken again once there is space.
   timed_out,
   cancelled,
   closed,

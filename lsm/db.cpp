@@ -17,6 +17,8 @@ constexpr std::size_t kSealedAtStartMax = 4;
 constexpr std::size_t kLevel0TablesMax = 24;
 // After a compaction that failed, for want of space or over a damaged table.
 constexpr core::Duration kCompactionRetry = std::chrono::seconds(10);
+// While the disk is full it is looked at so often.
+constexpr core::Duration kSpaceRetry = std::chrono::seconds(1);
 }  // namespace
 
 Db::Db(core::Shard& shard, DbOptions options)
@@ -27,6 +29,7 @@ Db::Db(core::Shard& shard, DbOptions options)
       flushed_(shard),
       version_changed_(shard),
       compacted_(shard),
+      space_check_wanted_(shard),
       scope_(shard) {
   memtable_ = new_memtable();
 }
@@ -50,6 +53,7 @@ core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOpt
   db->versions_->start();
   db->scope_.spawn(db->flush_loop());
   db->scope_.spawn(db->compaction_loop());
+  db->scope_.spawn(db->space_loop());
   if (db->wal_->sealed_count() > kSealedAtStartMax) db->rotate();
   co_return db;
 }
@@ -74,6 +78,8 @@ core::Task<core::Status> Db::recover() {
   if (!wal) co_return std::unexpected(std::move(wal).error());
   wal_ = std::move(*wal);
   recovery_.direct_io = wal_->direct();
+  SENTINEL_CO_TRY(free, co_await core::free_space(shard_, options_.directory));
+  free_bytes_ = free;
   co_return core::Status();
 }
 
@@ -115,13 +121,52 @@ core::Task<void> Db::flush_loop() {
     while (level0_is_full() && !closing_) co_await version_changed_.wait();
     if (closing_) co_return;  // What is not flushed is replayed.
     core::Status flushed = co_await flush_one();
+    flush_lacks_space_ = !flushed && flushed.error().code == core::Errc::no_space;
+    space_check_wanted_.notify_all();
+    if (flush_lacks_space_) {
+      // Nothing is lost by waiting: the log has it all.
+      co_await core::sleep_for(shard_, kSpaceRetry, scope_.token());
+      continue;
+    }
     if (!flushed) {
-      const bool full = flushed.error().code == core::Errc::no_space;
-      shard_.fail(full ? core::ExitCode::disk_full : core::ExitCode::io_failed,
-                  flushed.error().message);
+      shard_.fail(core::ExitCode::io_failed, flushed.error().message);
       co_return;
     }
     flushed_.notify_all();
+  }
+}
+
+bool Db::has_space() {
+  const bool low =
+      space_is_low_ || flush_lacks_space_ || wal_->lacks_space() || free_bytes_ < space_needed();
+  if (low) space_check_wanted_.notify_all();
+  return !low;
+}
+
+/// What the disk has to have so that all that is in memory can be flushed.
+std::uint64_t Db::space_needed() const { return memory_bytes() + options_.disk_reserve_bytes; }
+
+/// Looks at the disk after each flush, and again and again while there is too little room.
+core::Task<void> Db::space_loop() {
+  while (!closing_) {
+    const auto free = co_await core::free_space(shard_, options_.directory);
+    if (free) free_bytes_ = *free;
+    // Some more than needed ends it, so that the answer does not change all the time.
+    const std::uint64_t wanted =
+        space_needed() + (space_is_low_ ? options_.disk_reserve_bytes / 4 : 0);
+    const bool low = free_bytes_ < wanted || flush_lacks_space_ || wal_->lacks_space();
+    if (low != space_is_low_ && options_.log != nullptr) {
+      options_.log->write(
+          core::LogLevel::warn, "{} has {} MiB of free space left: {}", options_.directory,
+          free_bytes_ >> 20,
+          low ? "records are refused until there is more" : "records are taken again");
+    }
+    space_is_low_ = low;
+    if (low) {
+      co_await core::sleep_for(shard_, kSpaceRetry, scope_.token());
+    } else if (!closing_) {
+      co_await space_check_wanted_.wait();
+    }
   }
 }
 
@@ -327,6 +372,7 @@ core::Task<void> Db::close() {
   closing_ = true;
   flush_wanted_.notify_all();
   version_changed_.notify_all();
+  space_check_wanted_.notify_all();
   co_await scope_.close();
   if (wal_ != nullptr) co_await wal_->close();
   if (versions_ != nullptr) co_await versions_->close();

@@ -43,6 +43,8 @@ struct DbOptions {
   std::uint64_t store_id =
       0;  ///< Written into every file, so that a file of another store is recognised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
+  /// Space that is left alone on the disk, beyond what the memtables will need.
+  std::uint64_t disk_reserve_bytes = std::uint64_t{16} << 20;
   /// Full memtables waiting for their flush; at this many, writes wait.
   std::size_t immutable_max = 2;
   /// Blocks of tables in memory, shared with other stores of the shard; outlives the store. Null:
@@ -97,6 +99,10 @@ class Db {
   /// by bit. Holds until the store is closed; whoever opens it next says it again.
   void discard(core::Bytes begin, core::Bytes end);
 
+  /// Whether there is room on the disk for more. Without it writes that can wait should not be
+  /// made; what frees space may be, and once enough is free the answer changes by itself.
+  [[nodiscard]] bool has_space();
+
   /// Finishes what is queued and stops. Unflushed entries stay in the log and are replayed by the
   /// next open.
   core::Task<void> close();
@@ -124,6 +130,8 @@ class Db {
   core::Task<core::Status> flush_one();
   core::Task<core::Result<NewTable>> write_table(const Memtable& memtable, FileNumber number);
   [[nodiscard]] bool level0_is_full() const;
+  core::Task<void> space_loop();
+  [[nodiscard]] std::uint64_t space_needed() const;
   core::Task<void> compaction_loop();
   core::Task<core::Status> compact(const CompactionPlan& plan);
   core::Task<core::Status> drop_discarded();
@@ -146,6 +154,10 @@ class Db {
   std::vector<std::pair<core::Bytes, core::Bytes>> discards_;  // Not looked at yet.
   DbCounters counters_;
 
+  std::uint64_t free_bytes_ = 0;  // On the disk, when it was last looked at.
+  bool space_is_low_ = false;
+  bool flush_lacks_space_ = false;
+
   bool closing_ = false;
   bool compaction_fails_ = false;
   bool compacting_ = false;
@@ -153,6 +165,7 @@ class Db {
   core::Signal flushed_;
   core::Signal version_changed_;
   core::Signal compacted_;
+  core::Signal space_check_wanted_;
   core::TaskScope scope_;
 };
 

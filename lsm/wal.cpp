@@ -17,6 +17,8 @@ constexpr core::Duration kPrefillPause = std::chrono::milliseconds(20);
 // One segment ahead is enough while recycled ones come back; the second covers the time that a
 // first prefill takes.
 constexpr std::size_t kReadyMax = 2;
+// While there is no space for another segment.
+constexpr core::Duration kSpaceRetry = std::chrono::seconds(1);
 constexpr std::size_t kFreeMax = 4;
 
 }  // namespace
@@ -264,7 +266,10 @@ core::Task<void> Wal::prepare_loop() {
     } else if (!*recycled) {
       status = co_await prefill(ready_.back().segment.number, true);
     }
-    if (!status) {
+    lacks_space_ = !status && status.error().code == core::Errc::no_space;
+    if (lacks_space_) {
+      co_await core::sleep_for(shard_, kSpaceRetry, scope_.token());
+    } else if (!status) {
       report(status.error());
       co_return;
     }
@@ -302,6 +307,8 @@ core::Task<core::Result<bool>> Wal::prepare_one(std::uint64_t size_bytes) {
   }
   if (!status) {
     co_await file->close();
+    // A start removes what the manifest does not name, but until then it would hold space.
+    if (!recycles) co_await core::unlink_file(shard_, name);
     co_return std::unexpected(std::move(status).error());
   }
   ready_.push_back(Ready{segment, std::move(*file)});

@@ -104,6 +104,8 @@ class Wal {
   [[nodiscard]] bool direct() const { return direct_; }
   /// Writes made since the start: how well group commit groups.
   [[nodiscard]] std::uint64_t writes() const { return writes_; }
+  /// No segment could be made ready, for want of space; it is tried again.
+  [[nodiscard]] bool lacks_space() const { return lacks_space_; }
   [[nodiscard]] std::uint64_t written_bytes() const { return written_bytes_; }
 
  private:
@@ -180,6 +182,7 @@ class Wal {
   bool paused_ = false;
   bool closing_ = false;
   bool failed_ = false;
+  bool lacks_space_ = false;
   FileNumber filling_{0};  // The segment that a prefill write is in flight to.
   std::uint64_t writes_ = 0;
   std::uint64_t written_bytes_ = 0;

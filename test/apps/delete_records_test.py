@@ -2,7 +2,6 @@
 """DeleteRecords on a real server and disk: the start moves, for every client and for good."""
 
 import pathlib
-import struct
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -12,18 +11,7 @@ import wire
 from cases import case, expect_equal, run
 from server import Server, Workspace
 
-DELETE_RECORDS, OFFSET_OUT_OF_RANGE = 21, 1
-
-
-def delete_records(connection, topic, offset, partition=0):
-    """(low watermark, error code)."""
-    body = (struct.pack(">i", 1) + wire.string(topic) + struct.pack(">iiq", 1, partition, offset) +
-            struct.pack(">i", 30_000))
-    reader = connection.call(DELETE_RECORDS, 0, body)
-    reader.take("ii")
-    reader.bytes(reader.take("h"))
-    reader.take("ii")
-    return reader.take("qh")
+OFFSET_OUT_OF_RANGE = 1
 
 
 def produce(connection, topic, first, count):
@@ -42,10 +30,10 @@ def what_is_deleted_is_gone_for_good():
         with wire.Connection(server.bound_port) as connection:
             connection.create_topic("t")
             produce(connection, "t", 0, 10)
-            expect_equal(delete_records(connection, "t", 7), (7, wire.NONE), "an offset inside a batch")
-            expect_equal(delete_records(connection, "t", 3), (7, wire.NONE), "an offset below the start")
-            expect_equal(delete_records(connection, "t", 21)[1], OFFSET_OUT_OF_RANGE, "beyond the end")
-            expect_equal(delete_records(connection, "t", 1, 5)[1], wire.UNKNOWN_TOPIC, "an unknown partition")
+            expect_equal(connection.delete_records("t", 0, 7), (7, wire.NONE), "an offset inside a batch")
+            expect_equal(connection.delete_records("t", 0, 3), (7, wire.NONE), "an offset below the start")
+            expect_equal(connection.delete_records("t", 0, 21)[1], OFFSET_OUT_OF_RANGE, "beyond the end")
+            expect_equal(connection.delete_records("t", 5, 1)[1], wire.UNKNOWN_TOPIC, "an unknown partition")
             expect_equal(connection.fetch("t", 0, 6)[0], OFFSET_OUT_OF_RANGE, "a read below the start")
             expect_equal(connection.fetch("t", 0, 7)[0], wire.NONE, "a read at the start")
         first = values(server)[0]
@@ -54,7 +42,7 @@ def what_is_deleted_is_gone_for_good():
         server.start()
         expect_equal(values(server)[0], b"other-3", "the same after kill -9")
         with wire.Connection(server.bound_port) as connection:
-            expect_equal(delete_records(connection, "t", -1), (20, wire.NONE), "everything")
+            expect_equal(connection.delete_records("t", 0, -1), (20, wire.NONE), "everything")
             produce(connection, "t", 10, 1)
         server.stop()
         server.start()

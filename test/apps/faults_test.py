@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
@@ -21,6 +22,7 @@ from cases import Skip, case, expect, expect_equal, run
 from server import BIN, DEADLINE, HOST, IO, Server, Workspace, run_server
 
 USAGE, PORT_IN_USE, DATA_LOCKED, DATA_UNUSABLE, NEWER_FORMAT, DATA_CORRUPT, DISK_FULL = 2, 10, 11, 12, 13, 14, 15
+STORAGE_ERROR = 56
 BLOCK = 4096
 SECTOR = 512
 NOBODY = 65534
@@ -494,28 +496,50 @@ def a_disk_too_small_to_start_on_is_named():
                          "records once there is room")
 
 
+def fill(connection, first):
+    """Produces from record `first` on until the broker refuses; the number of the refused one."""
+    for number in range(first, first + 2000):
+        error, offset = connection.produce("faults", 0, wire.record_batch([value_of(number, 100_000)]))
+        if error == STORAGE_ERROR:
+            return number
+        expect_equal((error, offset), (0, number), "produce")
+    raise AssertionError("the disk is never full")
+
+
+def produce_once_there_is_space(connection, number):
+    """The broker looks at its disk about once a second."""
+    batch = wire.record_batch([value_of(number, 100_000)])
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        error, offset = connection.produce("faults", 0, batch)
+        if error != STORAGE_ERROR:
+            return expect_equal((error, offset), (0, number), "produce with space again")
+    raise AssertionError("records are refused for good")
+
+
 @case
-def a_disk_that_fills_up_stops_the_server_and_loses_nothing_acknowledged():
+def on_a_full_disk_records_are_refused_until_there_is_space():
     with SmallDisk(World.folder / "filling", "96m") as disk:
         server = Server(disk.place / "data", "--shards", "1", errors=World.folder / "filling.log").start()
-        acked = 0
         with wire.Connection(server.bound_port) as connection:
             connection.create_topic("faults")
-            for number in range(2000):
-                try:
-                    batch = wire.record_batch([value_of(number, 100_000)])
-                    expect_equal(connection.produce("faults", 0, batch), (0, number), "produce")
-                except ConnectionError:
-                    break
-                acked += 1
-        expect(100 < acked < 2000, f"{acked} records were acknowledged before the disk was full")
-        server.wait(DISK_FULL)
-        expect_sentence(server.log(), disk.place / "data")
-        disk.resize("1g")
+            refused = fill(connection, 0)
+            expect(refused > 50, f"{refused} records were acknowledged before the disk was full")
+            server.wait_for_log("records are refused until there is more")
+            # All else goes on.
+            expect_equal(connection.fetch("faults", 0, 0)[:2], (0, refused), "a read")
+            expect_equal(connection.create_topic("another"), 0, "a new topic")
+            disk.resize("200m")
+            produce_once_there_is_space(connection, refused)
+            refused = fill(connection, refused + 1)
+            # Deleting makes room too. What is in memory still is dropped instead of written.
+            expect_equal(connection.delete_records("faults", 0, refused), (refused, 0), "deleted records")
+            produce_once_there_is_space(connection, refused)
+        server.kill9()
         with Server(disk.place / "data") as again:
-            values = read(again)
-            expect(len(values) >= acked, f"{len(values)} of {acked} acknowledged records")
-            expect(all(value == value_of(number, 100_000) for number, value in enumerate(values)), "the bytes")
+            values = [message.value() for message in
+                      clients.messages(again.address, "faults", **{"auto.offset.reset": "earliest"})]
+            expect(values == [value_of(refused, 100_000)], "what was acknowledged and not deleted")
 
 
 # A clean stop.

@@ -140,7 +140,10 @@ Writer::~Writer() = default;
 
 Task<void> Writer::run(Shard& shard) {
   auto opened = co_await lsm::Db::open(shard, small_options(), true);
-  SENTINEL_ASSERT(opened.has_value(), "{}", opened.error().message);
+  if (!opened) {
+    error_ = opened.error().message;
+    co_return;
+  }
   db_ = std::move(*opened);
   for (int batch = 0; batch < script_.batches;) {
     if (script_.flushes_before(batch)) co_await db_->flush();

@@ -45,6 +45,8 @@ class Writer final : public NodeProgram {
   core::Task<void> run(core::Shard& shard) override;
   void request_stop() override {}
   [[nodiscard]] bool done() const { return done_; }
+  /// Why the store could not be opened.
+  [[nodiscard]] const std::optional<std::string>& error() const { return error_; }
   /// What the store did, once done.
   [[nodiscard]] const lsm::DbCounters& counters() const { return counters_; }
 
@@ -54,6 +56,7 @@ class Writer final : public NodeProgram {
   core::TaskScope scope_;
   int* acked_;
   lsm::DbCounters counters_;
+  std::optional<std::string> error_;
   bool done_ = false;
 };
 

@@ -6,7 +6,7 @@ import struct
 
 from server import DEADLINE, HOST
 
-PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS = 0, 1, 2, 3, 18, 19
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, API_VERSIONS, CREATE_TOPICS, DELETE_RECORDS = 0, 1, 2, 3, 18, 19, 21
 NONE, CORRUPT_MESSAGE, UNKNOWN_TOPIC, UNSUPPORTED_VERSION = 0, 2, 3, 35
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
@@ -164,6 +164,16 @@ class Connection:
         error, high_watermark, _, aborted = reader.take("hqqi")
         reader.bytes(max(0, aborted) * 16)
         return error, high_watermark, reader.bytes(max(0, reader.take("i")))
+
+    def delete_records(self, topic, partition, offset):
+        """(low watermark, error code)."""
+        body = (struct.pack(">i", 1) + string(topic) + struct.pack(">iiq", 1, partition, offset) +
+                struct.pack(">i", 30_000))
+        reader = self.call(DELETE_RECORDS, 0, body)
+        reader.take("ii")
+        reader.bytes(reader.take("h"))
+        reader.take("ii")
+        return reader.take("qh")
 
     def end_offset(self, topic, partition=0):
         body = struct.pack(">ii", -1, 1) + string(topic) + struct.pack(">iiq", 1, partition, -1)
