@@ -136,6 +136,7 @@ std::int64_t run_file_operation(const Operation& operation) {
     case OpCode::allocate:
       return or_errno(::fallocate(file, 0, 0, static_cast<off_t>(operation.offset)));
     case OpCode::truncate: return truncate_file(file, operation.offset);
+    case OpCode::advise_random: return -::posix_fadvise(file, 0, 0, POSIX_FADV_RANDOM);
     case OpCode::punch_hole:
       return or_errno(::fallocate(file, kPunchHole, static_cast<off_t>(operation.offset),
                                   static_cast<off_t>(operation.length)));
@@ -267,6 +268,7 @@ void AsioRing::submit(Operation& operation) {
     case OpCode::allocate:
     case OpCode::truncate:
     case OpCode::punch_hole:
+    case OpCode::advise_random:
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:

@@ -151,6 +151,11 @@ Task<Status> File::write(std::uint64_t offset, ByteSpan from, std::int32_t buffe
   co_return Status();
 }
 
+Task<Status> File::advise_random() const {
+  const std::int64_t result = co_await on_handle(*shard_, OpCode::advise_random, handle_);
+  co_return to_status(result, "advise on", path_);
+}
+
 Task<Status> File::sync_data() const {
   const std::int64_t result = co_await on_handle(*shard_, OpCode::sync_data, handle_);
   co_return to_status(result, "sync", path_);

@@ -75,6 +75,8 @@ class File {
   Task<Status> read_exactly(std::uint64_t offset, std::span<std::byte> into) const;
   /// Writes all of `from`, in as many writes as it takes. `buffer_index`: see Operation.
   Task<Status> write(std::uint64_t offset, ByteSpan from, std::int32_t buffer_index = -1) const;
+  /// The caller reads whole stretches itself: the system is to read nothing ahead.
+  Task<Status> advise_random() const;
   Task<Status> sync_data() const;
   Task<Status> sync_all() const;
   Task<Status> allocate(std::uint64_t size_bytes) const;

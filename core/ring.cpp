@@ -57,6 +57,7 @@ std::string_view to_string(OpCode code) {
     case OpCode::sync_data: return "sync_data";
     case OpCode::sync_all: return "sync_all";
     case OpCode::allocate: return "allocate";
+    case OpCode::advise_random: return "advise";
     case OpCode::punch_hole: return "punch hole";
     case OpCode::truncate: return "truncate";
     case OpCode::rename_file: return "rename_file";

@@ -57,6 +57,7 @@ enum class OpCode : std::uint8_t {
   allocate,        ///< handle, offset = new size: reserves space; the file reads as zeros there
   truncate,        ///< handle, offset = new size
   punch_hole,      ///< handle, offset, length: gives space back; it reads as zeros, the size stays
+  advise_random,   ///< handle: the system reads nothing ahead; whoever reads knows better
   rename_file,     ///< path, path2: replaces an existing path2
   unlink_file,     ///< path
   make_directory,  ///< path

@@ -39,12 +39,12 @@ std::uint32_t clamp_length(std::size_t length) {
 namespace {
 
 constexpr std::uint8_t kOpcodesUsed[] = {
-    IORING_OP_NOP,     IORING_OP_READV,    IORING_OP_WRITEV,    IORING_OP_READ_FIXED,
-    IORING_OP_FSYNC,   IORING_OP_SENDMSG,  IORING_OP_RECV,      IORING_OP_WRITE_FIXED,
-    IORING_OP_ACCEPT,  IORING_OP_CONNECT,  IORING_OP_FALLOCATE, IORING_OP_ASYNC_CANCEL,
-    IORING_OP_OPENAT,  IORING_OP_CLOSE,    IORING_OP_STATX,     IORING_OP_READ,
-    IORING_OP_WRITE,   IORING_OP_SEND,     IORING_OP_RENAMEAT,  IORING_OP_UNLINKAT,
-    IORING_OP_MKDIRAT, IORING_OP_MSG_RING,
+    IORING_OP_NOP,          IORING_OP_READV,   IORING_OP_WRITEV,    IORING_OP_READ_FIXED,
+    IORING_OP_FSYNC,        IORING_OP_SENDMSG, IORING_OP_RECV,      IORING_OP_WRITE_FIXED,
+    IORING_OP_ACCEPT,       IORING_OP_CONNECT, IORING_OP_FALLOCATE, IORING_OP_FADVISE,
+    IORING_OP_ASYNC_CANCEL, IORING_OP_OPENAT,  IORING_OP_CLOSE,     IORING_OP_STATX,
+    IORING_OP_READ,         IORING_OP_WRITE,   IORING_OP_SEND,      IORING_OP_RENAMEAT,
+    IORING_OP_UNLINKAT,     IORING_OP_MKDIRAT, IORING_OP_MSG_RING,
 };
 
 std::string setting(const char* path) {
@@ -352,6 +352,7 @@ void UringRing::start(Operation& operation) {
     case OpCode::sync_data:
     case OpCode::sync_all:
     case OpCode::allocate:
+    case OpCode::advise_random:
     case OpCode::punch_hole: prepare_file(entry, operation); break;
     case OpCode::open_file:
     case OpCode::rename_file:
@@ -389,6 +390,10 @@ void UringRing::start(Operation& operation) {
 void UringRing::prepare_file(io_uring_sqe& entry, Operation& operation) {
   if (operation.code == OpCode::allocate) {
     io_uring_prep_fallocate(&entry, operation.handle, 0, 0, static_cast<off_t>(operation.offset));
+    return;
+  }
+  if (operation.code == OpCode::advise_random) {
+    io_uring_prep_fadvise(&entry, operation.handle, 0, 0, POSIX_FADV_RANDOM);
     return;
   }
   if (operation.code == OpCode::punch_hole) {

@@ -71,6 +71,7 @@ class MemoryRing final : public core::Ring {
       handles_.erase(operation.handle);
       return 0;
     }
+    if (operation.code == OpCode::advise_random) return 0;
     if (operation.code == OpCode::sync_all || operation.code == OpCode::sync_data) return 0;
     if (operation.code == OpCode::read) return read(operation);
     if (operation.code == OpCode::write) return write(operation);

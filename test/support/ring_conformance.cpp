@@ -79,6 +79,7 @@ allocated space reads as zeros -> yes
 punch a hole -> 0
 size stays -> 8192
 the hole reads as zeros -> yes
+advise random -> 0
 sync data -> 0
 sync all -> 0
 lock -> 0

@@ -138,6 +138,7 @@ Task<void> sizes_and_syncs(Shard& shard, Transcript& log, Handle file, std::stri
   co_await read_text(shard, file, 0, 8192, &text);
   log.note("the hole reads as zeros",
            yes(text.substr(0, 4096) == std::string(4096, 'x') && all_zero(text.substr(4096))));
+  log.note("advise random", co_await on_handle(shard, OpCode::advise_random, file));
   log.note("sync data", co_await on_handle(shard, OpCode::sync_data, file));
   log.note("sync all", co_await on_handle(shard, OpCode::sync_all, file));
 }

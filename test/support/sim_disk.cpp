@@ -42,7 +42,7 @@ bool is_resize(OpCode code) {
 }
 bool names_path(OpCode code) {
   return !is_transfer(code) && !is_sync(code) && !is_resize(code) && code != OpCode::close_handle &&
-         code != OpCode::lock_file;
+         code != OpCode::lock_file && code != OpCode::advise_random;
 }
 
 bool may_change(const Operation& operation) {
@@ -146,6 +146,7 @@ void SimDisk::execute(const Operation& operation, Handle handle, Ticket& ticket)
     case OpCode::allocate:
     case OpCode::truncate: begin_resize(operation, ticket); return;
     case OpCode::punch_hole: begin_hole(operation, ticket); return;
+    case OpCode::advise_random:
     case OpCode::list_directory:
     case OpCode::stat_path:
     case OpCode::free_space: return;  // All of it happens in finish().

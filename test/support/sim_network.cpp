@@ -213,6 +213,7 @@ void SimNetwork::submit(SimHost& host, Pending pending) {
     case OpCode::allocate:
     case OpCode::truncate:
     case OpCode::punch_hole:
+    case OpCode::advise_random:
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
