@@ -301,6 +301,7 @@ lsm::Db& BrokerShard::store_of(GroupId group) const {
 }
 
 core::Task<void> BrokerShard::close() {
+  for (auto& [number, store] : stores_) store->prepare_close();
   if (controller_ != nullptr) co_await controller_->close();
   for (auto& [key, wait] : waits_) wait->cancel();  // lint: order does not matter
   for (auto& [group, slot] : slots_) {              // lint: order does not matter

@@ -1,5 +1,7 @@
 #include "consensus/entry_key.h"
 
+#include <fmt/format.h>
+
 namespace sentinel::consensus {
 
 namespace {
@@ -93,6 +95,22 @@ core::Bytes entries_begin(GroupId group, LogIndex first) {
 }
 
 core::Bytes entries_end(GroupId group) { return entries_begin(GroupId(group.value() + 1)); }
+
+std::string describe_key(core::ByteSpan key) {
+  if (const auto entry = EntryKey::decode(key)) {
+    return fmt::format(
+        "group {} index {} end offset {} term {} max timestamp {} end bytes {} type {}",
+        entry->group, entry->index, entry->end_offset, entry->term, entry->max_timestamp,
+        entry->end_bytes, static_cast<int>(entry->type));
+  }
+  if (const auto state = StateKey::decode(key)) {
+    return fmt::format("{} of group {}",
+                       state->kind == StateKind::snapshot ? "snapshot" : "log start", state->group);
+  }
+  std::string hex = "key ";
+  for (const std::byte each : key) hex += fmt::format("{:02x}", static_cast<unsigned>(each));
+  return hex;
+}
 
 EntryTarget::EntryTarget(GroupId group, std::uint64_t value, std::size_t field)
     : group_(group), value_(value), field_(field) {

@@ -17,6 +17,7 @@
 /// payload: a record batch as it is sent, or a command.
 
 #include <cstdint>
+#include <string>
 
 #include "consensus/types.h"
 #include "core/bytes.h"
@@ -66,6 +67,9 @@ core::Bytes states_begin();
 /// The entries of a group, from `first` on, have keys in [entries_begin, entries_end).
 core::Bytes entries_begin(GroupId group, LogIndex first = LogIndex(0));
 core::Bytes entries_end(GroupId group);
+
+/// What a key means, for people.
+std::string describe_key(core::ByteSpan key);
 
 /// Searches the entries of one group; see lsm::SeekTarget. Keys of other groups sort before or
 /// behind all of them.

@@ -311,7 +311,35 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::max_timestamp()
   if (!cursor.valid() || high_watermark_ == Offset(0)) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());
   if (!key || key->group != replica_.group()) co_return std::nullopt;
-  co_return co_await find_timestamp(key->max_timestamp);
+  auto found = co_await find_timestamp(key->max_timestamp);
+  if (!found || found->has_value()) co_return found;
+  co_return co_await largest_left();
+}
+
+/// The record that made the running maximum was given up: looks at every batch that is left.
+core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::largest_left() {
+  lsm::Cursor cursor = replica_.entries();
+  core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), log_start()));
+  std::int64_t largest = -1;
+  core::Bytes batch;
+  for (std::size_t count = 1; status && cursor.valid(); ++count) {
+    const auto key = EntryKey::decode(cursor.key());
+    if (!key) co_return unreadable(key.error());
+    if (key->end_offset > high_watermark_) break;
+    const auto view = RecordBatchView::parse(cursor.value());
+    if (key->type == EntryType::records && view && view->max_timestamp() > largest) {
+      largest = view->max_timestamp();
+      batch = cursor.value_bytes();
+    }
+    if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
+    status = co_await cursor.next();
+  }
+  if (!status) co_return unreadable(status.error());
+  if (batch.empty()) co_return std::nullopt;
+  const auto record = consensus::find_timestamp(batch, largest, log_start());
+  if (!record) co_return std::unexpected(record.error());
+  if (!record->has_value()) co_return std::nullopt;
+  co_return OffsetAndTimestamp{(*record)->offset, (*record)->timestamp_ms};
 }
 
 core::Task<Result<std::optional<EpochEnd>>> Partition::end_of_epoch(Term term) {

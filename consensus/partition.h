@@ -140,6 +140,7 @@ class Partition final : public StateMachine {
   std::unexpected<Errc> unreadable(const core::Error& error);
   void apply(const CommittedEntry& entry) override;
   core::Task<core::Status> recover();
+  core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
   core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
   core::Task<void> give_up(const EntryKey& last, Offset start);
   std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);

@@ -25,21 +25,24 @@ std::int64_t milliseconds_of(core::WallTime wall) { return wall.time_since_epoch
 
 }  // namespace
 
-TrustedClock::TrustedClock(core::TimePoint start) : trusted_from_(start + kHoldAfterStart) {}
+TrustedClock::TrustedClock(core::TimePoint start, core::WallTime wall)
+    : trusted_from_(start + kHoldAfterStart), last_(start, wall) {}
 
 std::optional<std::int64_t> TrustedClock::read(core::TimePoint now, core::WallTime wall) {
-  if (last_.has_value()) {
-    const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - last_->first);
-    const auto by_wall = wall - last_->second;
-    if (std::chrono::abs(by_wall - passed) > kJump) trusted_from_ = now + kHoldAfterJump;
-  }
+  const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - last_.first);
+  const auto by_wall = wall - last_.second;
+  if (std::chrono::abs(by_wall - passed) > kJump) trusted_from_ = now + kHoldAfterJump;
   last_ = {now, wall};
   if (now < trusted_from_) return std::nullopt;
   return milliseconds_of(wall);
 }
 
 Retention::Retention(core::Shard& shard, BrokerShard& broker)
-    : shard_(shard), broker_(broker), clock_(shard.now()), changed_(shard), scope_(shard) {}
+    : shard_(shard),
+      broker_(broker),
+      clock_(shard.now(), shard.ring().wall_now()),
+      changed_(shard),
+      scope_(shard) {}
 
 Retention::~Retention() = default;
 

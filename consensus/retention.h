@@ -25,14 +25,14 @@ class BrokerShard;
 /// The wall clock, as far as deleting may rely on it.
 class TrustedClock {
  public:
-  explicit TrustedClock(core::TimePoint start);
+  TrustedClock(core::TimePoint start, core::WallTime wall);
   /// Compares the clocks; the wall time in milliseconds, or nothing before trusted_from().
   std::optional<std::int64_t> read(core::TimePoint now, core::WallTime wall);
   [[nodiscard]] core::TimePoint trusted_from() const { return trusted_from_; }
 
  private:
   core::TimePoint trusted_from_;
-  std::optional<std::pair<core::TimePoint, core::WallTime>> last_;
+  std::pair<core::TimePoint, core::WallTime> last_;
 };
 
 class Retention final : public CommitObserver {

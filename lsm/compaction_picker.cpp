@@ -97,11 +97,16 @@ CompactionPicker::Targets CompactionPicker::targets_of(const Version& version) c
   return targets;
 }
 
+std::uint8_t CompactionPicker::base_of(const Targets& targets) {
+  std::uint8_t base = 1;
+  while (targets[base] == 0) ++base;
+  return base;
+}
+
 std::optional<CompactionPlan> CompactionPicker::pick(
     const std::shared_ptr<const Version>& version) {
   const Targets targets = targets_of(*version);
-  std::uint8_t base = 1;
-  while (targets[base] == 0) ++base;
+  const std::uint8_t base = base_of(targets);
   if (auto plan = pick_level0(version, base)) return plan;
   double worst = 1;
   std::uint8_t level_to_shrink = 0;
@@ -134,9 +139,10 @@ std::optional<CompactionPlan> CompactionPicker::pick_level0(
   return best;
 }
 
-std::size_t CompactionPicker::level0_depth(const Version& version) {
+/// By the clusters that pick() sees, so that what is too deep is also due.
+std::size_t CompactionPicker::level0_depth(const Version& version) const {
   std::size_t most = 0;
-  for (const Cluster& cluster : clusters_of(version, kBottomLevel)) {
+  for (const Cluster& cluster : clusters_of(version, base_of(targets_of(version)))) {
     most = std::max(most, cluster.tables());
   }
   return most;

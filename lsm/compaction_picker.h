@@ -38,7 +38,7 @@ class CompactionPicker {
   /// What is most urgent; nothing when the levels are in shape.
   std::optional<CompactionPlan> pick(const std::shared_ptr<const Version>& version);
   /// The most tables of level 0 that overlap each other.
-  [[nodiscard]] static std::size_t level0_depth(const Version& version);
+  [[nodiscard]] std::size_t level0_depth(const Version& version) const;
   /// The level for a run that was just flushed: the bottom if it overlaps nothing, else level 0.
   static std::uint8_t level_for_flush(const Version& version, const RunInfo& run);
 
@@ -47,6 +47,8 @@ class CompactionPicker {
   using Targets = std::array<std::uint64_t, kLevels>;
 
   [[nodiscard]] Targets targets_of(const Version& version) const;
+  /// The first level below level 0 that is to hold anything.
+  [[nodiscard]] static std::uint8_t base_of(const Targets& targets);
   [[nodiscard]] std::optional<CompactionPlan> pick_level0(
       const std::shared_ptr<const Version>& version, std::uint8_t base) const;
   CompactionPlan pick_run(const std::shared_ptr<const Version>& version, std::uint8_t level);

@@ -1,5 +1,7 @@
 #include "lsm/db.h"
 
+#include <fmt/format.h>
+
 #include <set>
 #include <utility>
 
@@ -189,7 +191,9 @@ core::Task<core::Status> Db::flush_one() {
   if (!edit.runs_added.empty()) edit.tables_added.push_back(table.info);
   edit.wals_removed = wal_->obsolete(edit.flushed_sequence);
   const std::vector<FileNumber> obsolete = edit.wals_removed;
+  const std::vector<RunInfo> added = edit.runs_added;
   SENTINEL_CO_CHECK(co_await versions_->apply(std::move(edit)));
+  note_discarded(added);
   counters_.flushed_bytes += table.info.size_bytes;
   immutables_.pop_front();
   wal_->recycle(obsolete);
@@ -240,10 +244,10 @@ core::Task<void> Db::compaction_loop() {
     compacting_ = true;
     core::Status done = co_await compact(*plan);
     plan.reset();
-    compaction_fails_ = !done && !closing_;
+    const bool failed_before = std::exchange(compaction_fails_, !done && !closing_);
     version_changed_.notify_all();
     if (!compaction_fails_) continue;
-    if (options_.log != nullptr) {
+    if (options_.log != nullptr && !failed_before) {
       options_.log->write(core::LogLevel::error, "compaction of {} failed, will be tried again: {}",
                           options_.directory, done.error().message);
     }
@@ -262,12 +266,29 @@ core::Task<core::Status> Db::compact(const CompactionPlan& plan) {
     }
     counters_.runs_moved += plan.inputs.size();
   } else {
+    SENTINEL_CO_CHECK(co_await check_room_for(plan));
     Compaction compaction(shard_, table_options(), *manifest_, plan, discarded_);
     SENTINEL_CO_TRY(merged, co_await compaction.run(closing_));
     edit = std::move(merged);
   }
   for (const TableInfo& table : edit.tables_added) counters_.compacted_bytes += table.size_bytes;
-  co_return co_await versions_->apply(std::move(edit));
+  const std::vector<RunInfo> added = edit.runs_added;
+  SENTINEL_CO_CHECK(co_await versions_->apply(std::move(edit)));
+  note_discarded(added);
+  co_return core::Status();
+}
+
+/// A merge needs as much space as its inputs have, which stay until it is done; it must not take
+/// what flushes need.
+core::Task<core::Status> Db::check_room_for(const CompactionPlan& plan) {
+  std::uint64_t bytes = 0;
+  for (const Run* run : plan.inputs) bytes += run->info->size_bytes();
+  SENTINEL_CO_TRY(free, co_await core::free_space(shard_, options_.directory));
+  free_bytes_ = free;
+  if (free >= bytes + space_needed()) co_return core::Status();
+  co_return core::fail(core::Errc::no_space,
+                       fmt::format("{} MiB more of free space are needed",
+                                   ((bytes + space_needed() - free) >> 20) + 1));
 }
 
 core::Task<void> Db::until_compacted() {
@@ -331,6 +352,15 @@ void Db::discard(core::Bytes begin, core::Bytes end) {
   version_changed_.notify_all();
 }
 
+/// What was discarded while a run was being written is looked at again.
+void Db::note_discarded(const std::vector<RunInfo>& runs) {
+  for (const RunInfo& run : runs) {
+    if (!discarded_.covers(core::as_bytes(run.smallest_key), core::as_bytes(run.largest_key)))
+      continue;
+    discards_.emplace_back(core::Bytes::copy(run.smallest_key), core::Bytes::copy(run.largest_key));
+  }
+}
+
 /// Drops the runs that lie in discarded ranges as a whole. By the compaction's loop, so that nobody
 /// merges them meanwhile.
 core::Task<core::Status> Db::drop_discarded() {
@@ -349,7 +379,9 @@ core::Task<core::Status> Db::drop_discarded() {
   }
   if (edit.runs_removed.empty()) co_return core::Status();
   counters_.runs_dropped += edit.runs_removed.size();
-  co_return co_await versions_->apply(std::move(edit));
+  SENTINEL_CO_CHECK(co_await versions_->apply(std::move(edit)));
+  version_changed_.notify_all();  // A flush may wait for a shallower level 0.
+  co_return core::Status();
 }
 
 DbCounters Db::counters() const {
@@ -366,6 +398,10 @@ std::size_t Db::memory_bytes() const {
 
 std::shared_ptr<Memtable> Db::new_memtable() {
   return std::make_shared<Memtable>(shard_.random().next());
+}
+
+void Db::prepare_close() {
+  if (wal_ != nullptr) wal_->stop_pausing();
 }
 
 core::Task<void> Db::close() {

@@ -103,6 +103,9 @@ class Db {
   /// made; what frees space may be, and once enough is free the answer changes by itself.
   [[nodiscard]] bool has_space();
 
+  /// Lets writes through although memtables are full, so that whoever waits for one can end. Before
+  /// close(), which is said to be near.
+  void prepare_close();
   /// Finishes what is queued and stops. Unflushed entries stay in the log and are replayed by the
   /// next open.
   core::Task<void> close();
@@ -134,7 +137,9 @@ class Db {
   [[nodiscard]] std::uint64_t space_needed() const;
   core::Task<void> compaction_loop();
   core::Task<core::Status> compact(const CompactionPlan& plan);
+  core::Task<core::Status> check_room_for(const CompactionPlan& plan);
   core::Task<core::Status> drop_discarded();
+  void note_discarded(const std::vector<RunInfo>& runs);
   [[nodiscard]] SSTableWriter::Options table_options() const;
   [[nodiscard]] std::shared_ptr<Memtable> new_memtable();
 

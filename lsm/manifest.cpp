@@ -12,46 +12,29 @@ namespace sentinel::lsm {
 
 namespace {
 
-constexpr std::uint64_t kMagic = 0x534e544c4d414e46;  // "SNTLMANF"
 constexpr std::uint8_t kHeaderRecord = 1;
 constexpr std::uint8_t kEditRecord = 2;
 constexpr std::uint64_t kFileBytesMin = std::uint64_t{1} << 20;
 // Keeps the records of a state within what a reader takes: a run's keys may have 4 KiB each.
 constexpr std::size_t kRunsPerStateEdit = 2048;
 
-struct Header {
-  std::uint64_t magic = kMagic;
-  std::uint32_t format_version = kFormatVersion;
-  std::uint64_t store_id = 0;
-  std::uint64_t file_bytes = 0;
-  std::uint32_t state_edits = 0;
-
-  static void fields(auto& self, auto& visit) {
-    visit(self.magic);
-    visit(self.format_version);
-    visit(self.store_id);
-    visit(self.file_bytes);
-    visit(self.state_edits);
-  }
-};
-
 std::uint64_t blocks_for(std::size_t stream_bytes) {
   return (stream_bytes + kLogRecordHeaderBytes + kLogBlockPayloadBytes - 1) / kLogBlockPayloadBytes;
 }
 
 /// The header of a later format may be longer; its version still stands where ours does.
-core::Result<Header> check_header(const LogRecord& record, const std::string& path,
-                                  std::uint64_t store_id) {
+core::Result<ManifestHeader> check_header(const LogRecord& record, const std::string& path,
+                                          std::uint64_t store_id) {
   core::ByteReader start(record.body);
   const std::uint64_t magic = start.u64();
   const std::uint32_t version = start.u32();
-  if (start.failed() || record.type != kHeaderRecord || magic != kMagic) {
+  if (start.failed() || record.type != kHeaderRecord || magic != kManifestMagic) {
     return core::fail(core::Errc::corruption,
                       fmt::format("{} is damaged at offset 0: not a manifest", path));
   }
   if (auto readable = check_format(path, version); !readable)
     return std::unexpected(std::move(readable).error());
-  auto header = core::decode_fields<Header>(record.body);
+  auto header = core::decode_fields<ManifestHeader>(record.body);
   if (!header || header->store_id != store_id) {
     return core::fail(core::Errc::corruption, fmt::format("{} belongs to another store", path));
   }
@@ -180,11 +163,29 @@ core::Task<core::Result<std::unique_ptr<Manifest>>> Manifest::open(core::Shard& 
 }
 
 core::Task<core::Status> Manifest::start() {
+  // First what may hold the space that the fresh manifest needs. Only what is durable may decide
+  // that a file is not needed: what was read may stand in the system's cache alone.
+  if (read_number_ != FileNumber{0}) {
+    SENTINEL_CO_CHECK(co_await sync_existing());
+    SENTINEL_CO_CHECK(co_await remove_unnamed());
+  }
   SENTINEL_CO_CHECK(co_await start_new_file());
-  co_return co_await remove_others();
+  SENTINEL_CO_CHECK(co_await remove_unnamed());
+  co_return co_await remove_old_manifests();
+}
+
+core::Task<core::Status> Manifest::sync_existing() {
+  auto file = co_await core::File::open(shard_, path(manifest_file_name(read_number_)),
+                                        core::open_flags::read | core::open_flags::write);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  core::Status synced = co_await file->sync_all();
+  co_await file->close();
+  SENTINEL_CO_CHECK(std::move(synced));
+  co_return co_await core::sync_directory(shard_, options_.directory);
 }
 
 core::Task<core::Status> Manifest::read_existing(FileNumber number) {
+  read_number_ = number;
   const std::string file_path = path(manifest_file_name(number));
   SENTINEL_CO_TRY(stat, co_await core::stat_path(shard_, file_path));
   auto file = co_await core::File::open(shard_, file_path, core::open_flags::read);
@@ -255,9 +256,9 @@ core::Task<core::Status> Manifest::start_new_file() {
   if (!file) co_return std::unexpected(std::move(file).error());
   file_ = std::move(*file);
   SENTINEL_CO_CHECK(co_await file_.allocate(file_bytes_));
-  const Header header{.store_id = options_.store_id,
-                      .file_bytes = file_bytes_,
-                      .state_edits = core::narrow<std::uint32_t>(state.size())};
+  const ManifestHeader header{.store_id = options_.store_id,
+                              .file_bytes = file_bytes_,
+                              .state_edits = core::narrow<std::uint32_t>(state.size())};
   SENTINEL_CO_CHECK(co_await write_record(kHeaderRecord, core::encode_fields(header)));
   for (const core::Bytes& edit : state) {
     SENTINEL_CO_CHECK(co_await write_record(kEditRecord, edit));
@@ -311,15 +312,26 @@ core::Task<core::Status> Manifest::write_edit(const VersionEdit& edit) {
   co_return files_.apply(edit);
 }
 
-core::Task<core::Status> Manifest::remove_others() {
+/// What a crash left: files that never came into use, or went out of it.
+core::Task<core::Status> Manifest::remove_unnamed() {
   SENTINEL_CO_TRY(names, co_await core::list_directory(shard_, options_.directory));
   for (const std::string& name : names) {
     const ParsedFileName parsed = parse_file_name(name);
-    const bool stale_manifest = parsed.kind == FileKind::manifest && parsed.number != file_number_;
     const bool stale_table =
         parsed.kind == FileKind::table && !files_.tables.contains(parsed.number);
     const bool stale_wal = parsed.kind == FileKind::wal && !files_.wals.contains(parsed.number);
-    if (stale_manifest || stale_table || stale_wal || parsed.kind == FileKind::temporary) {
+    if (stale_table || stale_wal || parsed.kind == FileKind::temporary) {
+      SENTINEL_CO_CHECK(co_await core::unlink_file(shard_, path(name)));
+    }
+  }
+  co_return core::Status();
+}
+
+core::Task<core::Status> Manifest::remove_old_manifests() {
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard_, options_.directory));
+  for (const std::string& name : names) {
+    const ParsedFileName parsed = parse_file_name(name);
+    if (parsed.kind == FileKind::manifest && parsed.number != file_number_) {
       SENTINEL_CO_CHECK(co_await core::unlink_file(shard_, path(name)));
     }
   }

@@ -31,6 +31,25 @@ inline constexpr std::uint32_t kFormatVersion = 2;
 /// naming the file.
 core::Status check_format(const std::string& path, std::uint32_t version);
 
+inline constexpr std::uint64_t kManifestMagic = 0x534e544c4d414e46;  // "SNTLMANF"
+
+/// What the header record says.
+struct ManifestHeader {
+  std::uint64_t magic = kManifestMagic;
+  std::uint32_t format_version = kFormatVersion;
+  std::uint64_t store_id = 0;
+  std::uint64_t file_bytes = 0;
+  std::uint32_t state_edits = 0;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.magic);
+    visit(self.format_version);
+    visit(self.store_id);
+    visit(self.file_bytes);
+    visit(self.state_edits);
+  }
+};
+
 struct WalInfo {
   FileNumber number;
   std::uint64_t size_bytes = 0;
@@ -124,10 +143,12 @@ class Manifest {
   Manifest(core::Shard& shard, Options options);
 
   core::Task<core::Status> read_existing(FileNumber number);
+  core::Task<core::Status> sync_existing();
   core::Task<core::Status> start_new_file();
   core::Task<core::Status> write_edit(const VersionEdit& edit);
   core::Task<core::Status> write_record(std::uint8_t type, core::Bytes body);
-  core::Task<core::Status> remove_others();
+  core::Task<core::Status> remove_unnamed();
+  core::Task<core::Status> remove_old_manifests();
   [[nodiscard]] std::string path(const std::string& name) const {
     return options_.directory + "/" + name;
   }
@@ -138,6 +159,7 @@ class Manifest {
 
   FileSet files_;
   FileNumber next_file_number_{1};
+  FileNumber read_number_{0};  // Of the manifest that was found; 0 if there was none.
   std::uint64_t torn_bytes_ = 0;
 
   core::File file_;

@@ -22,6 +22,26 @@ core::Task<core::Result<std::unique_ptr<TableFile>>> TableFile::open(core::Shard
   co_return table;
 }
 
+core::Task<core::Result<std::uint64_t>> TableFile::store_id_of(core::Shard& shard, std::string path,
+                                                               std::uint64_t size_bytes) {
+  auto file = co_await core::File::open(shard, path, core::open_flags::read);
+  if (!file) co_return std::unexpected(std::move(file).error());
+  std::array<std::byte, kTableFooterBytes> footer{};
+  core::Status read = size_bytes < footer.size()
+                          ? core::fail(core::Errc::corruption, fmt::format("{} is too short", path))
+                          : co_await file->read_exactly(size_bytes - footer.size(), footer);
+  co_await file->close();
+  if (!read) co_return std::unexpected(std::move(read).error());
+  core::ByteReader reader(footer);
+  const std::uint64_t magic = reader.u64();
+  reader.u32();
+  if (magic != kTableMagic) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{} is damaged: it does not end as a table", path));
+  }
+  co_return reader.u64();
+}
+
 core::Task<core::Status> TableFile::load(const std::string& path) {
   auto file = co_await core::File::open(shard_, path, core::open_flags::read);
   if (!file) {
@@ -31,7 +51,8 @@ core::Task<core::Status> TableFile::load(const std::string& path) {
   }
   file_ = std::move(*file);
   // Cursors read ahead as far as they are asked to; what the system would add is read twice.
-  SENTINEL_CO_CHECK(co_await file_.advise_random());
+  const core::Status advised = co_await file_.advise_random();
+  static_cast<void>(advised.has_value());  // Advice, no more.
   SENTINEL_CO_TRY(stat, co_await core::stat_path(shard_, path));
   if (stat.size_bytes != info_.size_bytes || stat.size_bytes < kTableFooterBytes) {
     co_return core::fail(core::Errc::corruption,

@@ -24,6 +24,9 @@ class TableFile {
   static core::Task<core::Result<std::unique_ptr<TableFile>>> open(core::Shard& shard,
                                                                    const Options& options,
                                                                    TableInfo info);
+  /// The store that a table file says it belongs to.
+  static core::Task<core::Result<std::uint64_t>> store_id_of(core::Shard& shard, std::string path,
+                                                             std::uint64_t size_bytes);
   ~TableFile();
 
   [[nodiscard]] const TableInfo& info() const { return info_; }

@@ -194,7 +194,7 @@ core::Task<void> Wal::commit_loop() {
       if (closing_) co_return;
       co_await work_.wait();
     }
-    while (paused_ && !closing_) co_await resumed_.wait();
+    while (paused_ && !closing_ && !never_pauses_) co_await resumed_.wait();
     std::swap(fill_, flight_);
     planned_block_ += flight_->encoder.blocks();
     encode_queued();
@@ -237,6 +237,11 @@ core::Task<core::Status> Wal::write_flight() {
 core::Task<void> Wal::take_next_segment() {
   // A write of zeros that is still in flight must not come in behind what is logged.
   while (!failed_ && (ready_.empty() || filling_ == ready_.front().segment.number)) {
+    if (closing_ && ready_.empty() && lacks_space_) {
+      // Nobody makes another one any more, and who waits for this write must not wait for ever.
+      report({core::Errc::no_space, fmt::format("{} has no space", options_.directory)});
+      break;
+    }
     co_await ready_changed_.wait();
   }
   if (failed_) co_return;
@@ -256,6 +261,7 @@ core::Task<void> Wal::take_next_segment() {
 core::Task<void> Wal::prepare_loop() {
   while (!closing_) {
     if (ready_.size() >= kReadyMax) {
+      lacks_space_ = false;
       co_await ready_changed_.wait();
       continue;
     }
@@ -308,7 +314,7 @@ core::Task<core::Result<bool>> Wal::prepare_one(std::uint64_t size_bytes) {
   if (!status) {
     co_await file->close();
     // A start removes what the manifest does not name, but until then it would hold space.
-    if (!recycles) co_await core::unlink_file(shard_, name);
+    co_await core::unlink_file(shard_, name);
     co_return std::unexpected(std::move(status).error());
   }
   ready_.push_back(Ready{segment, std::move(*file)});
@@ -360,6 +366,11 @@ void Wal::report(const core::Error& error) {
                   ? fmt::format("{}; free some space and start again, nothing acknowledged is lost",
                                 error.message)
                   : fmt::format("{}; nothing more is acknowledged", error.message));
+}
+
+void Wal::stop_pausing() {
+  never_pauses_ = true;
+  resumed_.notify_all();
 }
 
 void Wal::resume() {

@@ -87,6 +87,8 @@ class Wal {
   /// queued.
   void pause() { paused_ = true; }
   void resume();
+  /// From now on pause() has no effect: the end is near, and who waits for a write must end.
+  void stop_pausing();
 
   /// Segments of which every entry is at or below `flushed`; the active one is never among them. To
   /// be named in the manifest edit that makes the flush durable, and to be handed to recycle()
@@ -183,6 +185,7 @@ class Wal {
   bool closing_ = false;
   bool failed_ = false;
   bool lacks_space_ = false;
+  bool never_pauses_ = false;
   FileNumber filling_{0};  // The segment that a prefill write is in flight to.
   std::uint64_t writes_ = 0;
   std::uint64_t written_bytes_ = 0;

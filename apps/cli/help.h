@@ -17,6 +17,7 @@ Commands:
   consume   print records: up to the end that stands now, or on and on with --follow
   topics    list, describe, create, delete
   verify    check the data directory of a server that is stopped
+  dump      print what stands in a log, table or manifest file
 
 `sentinel-cli COMMAND --help` explains the flags of a command. Every long flag works with one dash
 or two (-topic, --topic), with a space or = in front of its value. The broker is localhost:9092
@@ -83,6 +84,17 @@ inline constexpr std::string_view kVerifyHelp =
 Reads every file and changes none: each checksum down to those of the record batches, the order of
 entries, the indexes, and that the files are those which the manifests name. Says what is damaged
 and where. Exit code 0 means that nothing is.
+
+)";
+
+inline constexpr std::string_view kDumpHelp =
+    R"(sentinel-cli dump: print what stands in files of a data directory, a line an item.
+
+  sentinel-cli dump data/store-0/manifest-*.log
+  sentinel-cli dump data/store-0/table-00000007.sst data/store-0/wal-00000009.log | less
+
+Keys are printed with what they mean, of values only the length. Reading stops at damage, which is
+named. The server may run, but then what is being written may look torn.
 
 )";
 

@@ -82,16 +82,21 @@ core::ExitCode run(const Options& options) {
   return code;
 }
 
-core::ExitCode run(const VerifyOptions& options) {
+/// A command that needs no broker.
+template <auto program, typename Options>
+core::ExitCode run_offline(const Options& options) {
   auto runtime = core::Runtime::start({.shards = 1, .io = options.io, .seed = 1, .pin = false});
   if (!runtime) {
     report(runtime.error());
     return core::ExitCode::no_io_backend;
   }
-  const core::ExitCode code = (*runtime)->run_on(0, &verify, &options);
+  const core::ExitCode code = (*runtime)->run_on(0, program, &options);
   (*runtime)->stop();
   return code;
 }
+
+core::ExitCode run(const VerifyOptions& options) { return run_offline<&verify>(options); }
+core::ExitCode run(const DumpOptions& options) { return run_offline<&dump>(options); }
 
 core::ExitCode run(const PrintAndExit& print) {
   std::fputs(print.text.c_str(), stdout);

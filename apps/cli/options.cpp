@@ -393,6 +393,21 @@ core::Result<Command> parse_verify(const Strings& given) {
   return options;
 }
 
+// dump
+
+core::Result<Command> parse_dump(const Strings& given) {
+  Arguments arguments("dump", false);
+  arguments.take_words(-1);  // Any number.
+  SENTINEL_TRY(go, arguments.parse(given));
+  if (!go) return PrintAndExit{fmt::format("{}{}", kDumpHelp, arguments.help())};
+  DumpOptions options;
+  options.files = arguments.words();
+  if (options.files.empty()) return arguments.refuse("dump needs the name of a file");
+  SENTINEL_TRY(io, io_of(arguments));
+  options.io = io;
+  return options;
+}
+
 bool is_flag(std::string_view word, std::string_view name) {
   return word.starts_with('-') && word.substr(word.starts_with("--") ? 2 : 1) == name;
 }
@@ -403,13 +418,14 @@ core::Result<Command> parse_command(int argc, const char* const* argv) {
   Strings arguments;
   for (int i = 1; i < argc; ++i) arguments.emplace_back(argv[i]);
   if (arguments.empty())
-    return usage("a command is missing: produce, consume, topics or verify", "");
+    return usage("a command is missing: produce, consume, topics, verify or dump", "");
   const std::string command = arguments.front();
   const Strings rest(arguments.begin() + 1, arguments.end());
   if (command == "produce") return parse_produce(rest);
   if (command == "consume") return parse_consume(rest);
   if (command == "topics") return parse_topics(rest);
   if (command == "verify") return parse_verify(rest);
+  if (command == "dump") return parse_dump(rest);
   if (is_flag(command, "version")) return PrintAndExit{"sentinel-cli " SENTINEL_VERSION "\n"};
   if (is_flag(command, "help") || command == "help") {
     if (command == "help" && rest.size() == 1 && !rest.front().starts_with('-')) {
@@ -422,7 +438,8 @@ core::Result<Command> parse_command(int argc, const char* const* argv) {
   if (command.starts_with('-'))
     return usage(fmt::format("unknown flag '{}' in front of the command", command), "");
   return usage(
-      fmt::format("'{}' is no command; there are produce, consume, topics and verify", command),
+      fmt::format("'{}' is no command; there are produce, consume, topics, verify and dump",
+                  command),
       "");
 }
 

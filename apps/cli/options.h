@@ -75,13 +75,18 @@ struct VerifyOptions {
   Output output = Output::text;
 };
 
+struct DumpOptions {
+  std::vector<std::string> files;
+  core::IoKind io = core::IoKind::automatic;
+};
+
 /// Text to print instead of doing anything: --help, --version.
 struct PrintAndExit {
   std::string text;
 };
 
-using Command =
-    std::variant<PrintAndExit, ProduceOptions, ConsumeOptions, TopicsOptions, VerifyOptions>;
+using Command = std::variant<PrintAndExit, ProduceOptions, ConsumeOptions, TopicsOptions,
+                             VerifyOptions, DumpOptions>;
 
 /// Errors are one sentence for the user.
 core::Result<Command> parse_command(int argc, const char* const* argv);

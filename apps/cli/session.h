@@ -30,5 +30,6 @@ core::Task<core::ExitCode> consume(Session* session, const ConsumeOptions* optio
 core::Task<core::ExitCode> topics(Session* session, const TopicsOptions* options);
 /// Needs no broker.
 core::Task<core::ExitCode> verify(core::Shard& shard, const VerifyOptions* options);
+core::Task<core::ExitCode> dump(core::Shard& shard, const DumpOptions* options);
 
 }  // namespace sentinel::apps

@@ -333,6 +333,30 @@ def verify(data):
     return done.returncode, done.stdout + done.stderr
 
 
+def dump(*paths):
+    done = subprocess.run([BIN / "sentinel-cli", "dump", *paths, *IO_FLAGS], capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+@case
+def dump_prints_what_stands_in_files_up_to_the_damage():
+    data = World.large.copy()
+    for kind, marks in (("manifest-*.log", ("edits of state", "+ log", "+ run")), ("wal-*.log", ("end at offset",)),
+                        ("table-*.sst", ("put    group", "end offset"))):
+        paths = [path for store in stores(data) for path in store.glob(kind)]
+        code, out, errors = dump(*paths)
+        expect_equal((code, errors), (0, ""), f"dump of {kind}")
+        expect(all(mark in out for mark in marks), f"{marks} in {out[:1000]!r}")
+    table = next(path for store in stores(data) for path in store.glob("table-*.sst"))
+    flip(table, table.stat().st_size - 1)
+    code, _, errors = dump(table)
+    expect(code == 1 and str(table) in errors, f"a damaged footer: {errors!r}")
+    code, _, errors = dump(data / "nothing")
+    expect(code == 1 and "nothing" in errors, f"no file: {errors!r}")
+    code, _, errors = dump(next(data.glob("*.*")) if any(data.glob("*.*")) else BIN / "sentinel-cli")
+    expect(code == 1, f"no file of a store: {errors!r}")
+
+
 @case
 def verify_finds_damage_without_a_server():
     data = World.large.copy()

@@ -299,4 +299,22 @@ TEST_CASE_FIXTURE(Bench, "deleting records moves the start to any offset, for go
   CHECK(extent(group).end == Offset(102));
 }
 
+TEST_CASE_FIXTURE(Bench, "the largest timestamp is that of what is left") {
+  const GroupId group = create("timestamps", {});
+  append(group, 1, 5000);
+  append(group, 1, 3000);
+  append(group, 1, 4000);
+  append(group, 1, 2000);
+  run([](Broker* broker, GroupId of) -> Task<void> {
+    auto partition = co_await broker->shard().partition(of);
+    const auto before = co_await (*partition)->max_timestamp();
+    CHECK((before && before->has_value() && (*before)->offset == Offset(0)));
+    const auto start = co_await (*partition)->delete_records(Offset(3));
+    CHECK(start == Offset(3));
+    const auto after = co_await (*partition)->max_timestamp();
+    CHECK((after && after->has_value() && (*after)->offset == Offset(4)));
+    CHECK((after && after->has_value() && (*after)->timestamp_ms == 4000));
+  }(&broker(), group));
+}
+
 }  // namespace sentinel
