@@ -126,8 +126,9 @@ core::Task<void> Db::flush_loop() {
     flush_lacks_space_ = !flushed && flushed.error().code == core::Errc::no_space;
     space_check_wanted_.notify_all();
     if (flush_lacks_space_) {
-      // Nothing is lost by waiting: the log has it all.
-      co_await core::sleep_for(shard_, kSpaceRetry, scope_.token());
+      // Nothing is lost by waiting: the log has it all. What is discarded may make room; what
+      // others free on the disk is no event.
+      co_await version_changed_.wait(shard_.deadline_in(kSpaceRetry));
       continue;
     }
     if (!flushed) {
@@ -230,15 +231,20 @@ SSTableWriter::Options Db::table_options() const {
 }
 
 core::Task<void> Db::compaction_loop() {
+  core::Deadline retry(core::TimePoint::min());
   while (!closing_) {
     const core::Status dropped = co_await drop_discarded();
     if (!dropped) co_return;  // Has ended the process.
-    auto plan = picker_.pick(versions_->current());
+    // After a failure only merging rests; dropping goes on, and may be what makes room for it.
+    const bool rests = !retry.passed(shard_.now());
+    std::optional<CompactionPlan> plan;
+    if (!rests) plan = picker_.pick(versions_->current());
     if (!plan.has_value()) {
       compacting_ = false;
       compacted_.notify_all();
       // Both may have changed while the last edit was written.
-      if (discards_.empty() && !closing_) co_await version_changed_.wait();
+      if (discards_.empty() && !closing_)
+        co_await version_changed_.wait(rests ? retry : core::Deadline());
       continue;
     }
     compacting_ = true;
@@ -251,7 +257,7 @@ core::Task<void> Db::compaction_loop() {
       options_.log->write(core::LogLevel::error, "compaction of {} failed, will be tried again: {}",
                           options_.directory, done.error().message);
     }
-    co_await core::sleep_for(shard_, kCompactionRetry, scope_.token());
+    retry = shard_.deadline_in(kCompactionRetry);
   }
 }
 

@@ -274,7 +274,8 @@ core::Task<void> Wal::prepare_loop() {
     }
     lacks_space_ = !status && status.error().code == core::Errc::no_space;
     if (lacks_space_) {
-      co_await core::sleep_for(shard_, kSpaceRetry, scope_.token());
+      // A segment that is recycled needs no space; what others free on the disk is no event.
+      co_await ready_changed_.wait(shard_.deadline_in(kSpaceRetry));
     } else if (!status) {
       report(status.error());
       co_return;
@@ -305,16 +306,19 @@ core::Task<core::Result<bool>> Wal::prepare_one(std::uint64_t size_bytes) {
     if (status) status = co_await file->sync_all();
   }
   if (status) status = co_await core::sync_directory(shard_, options_.directory);
-  if (status) {
-    VersionEdit edit;
-    edit.wals_added.push_back(
-        {.number = segment.number, .size_bytes = segment.size_bytes, .started = false});
-    status = co_await manifest_.apply(std::move(edit));
-  }
   if (!status) {
     co_await file->close();
     // A start removes what the manifest does not name, but until then it would hold space.
     co_await core::unlink_file(shard_, name);
+    co_return std::unexpected(std::move(status).error());
+  }
+  VersionEdit edit;
+  edit.wals_added.push_back(
+      {.number = segment.number, .size_bytes = segment.size_bytes, .started = false});
+  status = co_await manifest_.apply(std::move(edit));
+  if (!status) {
+    // The edit may have reached the disk all the same, so the file stays.
+    co_await file->close();
     co_return std::unexpected(std::move(status).error());
   }
   ready_.push_back(Ready{segment, std::move(*file)});
@@ -393,6 +397,7 @@ void Wal::recycle(const std::vector<FileNumber>& numbers) {
     free_.push_back(sealed_.front());
     sealed_.pop_front();
   }
+  ready_changed_.notify_all();
   trim_free();
 }
 
