@@ -22,6 +22,16 @@ struct BrokerShard::Use::Slot {
   core::Signal changed;
 };
 
+namespace {
+
+/// What stands in the store of the groups [first, end), but for their states.
+void discard_groups(lsm::Db& db, GroupId first, GroupId end) {
+  db.discard(entries_begin(first), entries_begin(end));
+  db.discard(index_begin(first), index_begin(end));
+}
+
+}  // namespace
+
 BrokerShard::Use::Use(Slot& slot) : slot_(&slot) { ++slot.uses; }
 BrokerShard::Use::~Use() {
   if (slot_ != nullptr && --slot_->uses == 0) slot_->changed.notify_all();
@@ -36,6 +46,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       cache_(shard, layout.cache_bytes),
       image_(std::make_shared<const MetadataImage>()),
       retention_(shard, *this),
+      cleaner_(shard, *this),
       scope_(shard) {}
 
 BrokerShard::~BrokerShard() = default;
@@ -109,6 +120,7 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   }
   if (first) {
     self->retention_.start();
+    self->cleaner_.start();
     self->scope_.spawn(self->give_up_again());
   }
   co_return true;
@@ -116,10 +128,18 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
 
 void BrokerShard::add_partitions_of(const Topic& topic, bool is_new) {
   const RetentionLimits limits = retention_limits(topic);
+  const CleaningRules rules = cleaning_rules(topic);
   for (std::int32_t i = 0; i < topic.partition_count; ++i) {
     const GroupId group = topic.group(PartitionIndex(i));
-    if (is_home_of(group)) retention_.add(group, limits, is_new);
+    if (!is_home_of(group)) continue;
+    retention_.add(group, limits, is_new);
+    cleaner_.add(group, rules, is_new);
   }
+}
+
+void BrokerShard::on_committed(const Partition& partition) {
+  retention_.on_committed(partition);
+  cleaner_.on_committed(partition);
 }
 
 bool BrokerShard::is_home_of(GroupId group) const {
@@ -137,8 +157,7 @@ core::Task<void> BrokerShard::give_up_again() {
 }
 
 core::Task<core::Status> BrokerShard::give_up_again_in(lsm::Db& db) {
-  for (const auto& [first, end] : image_->deleted_groups())
-    db.discard(entries_begin(first), entries_begin(end));
+  for (const auto& [first, end] : image_->deleted_groups()) discard_groups(db, first, end);
   lsm::WriteBatch removals;
   lsm::Cursor cursor = db.cursor(states_begin());
   SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(states_begin())));
@@ -161,6 +180,7 @@ void BrokerShard::drop_partitions_of(const Topic& topic) {
     const GroupId group = topic.group(PartitionIndex(i));
     if (!is_home_of(group)) continue;
     retention_.remove(group);
+    cleaner_.remove(group);
     const auto found = slots_.find(group);
     if (found != slots_.end()) {
       found->second->dropping = true;
@@ -182,10 +202,10 @@ core::Task<void> BrokerShard::drop_partition(GroupId group) {
 
 core::Task<void> BrokerShard::erase_partition(GroupId group) {
   lsm::Db& db = store_of(group);
-  db.discard(entries_begin(group), entries_end(group));
+  discard_groups(db, group, GroupId(group.value() + 1));
   lsm::WriteBatch states;
-  states.remove(state_key(group, StateKind::snapshot));
-  states.remove(state_key(group, StateKind::log_start));
+  for (const StateKind kind : {StateKind::snapshot, StateKind::log_start, StateKind::cleaning})
+    states.remove(state_key(group, kind));
   co_await db.write(std::move(states));
 }
 
@@ -237,7 +257,7 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
-  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log, &retention_);
+  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log, this);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);
@@ -308,6 +328,7 @@ core::Task<void> BrokerShard::close() {
     if (slot->partition != nullptr) slot->partition->close_for_deletion();
   }
   co_await retention_.close();
+  co_await cleaner_.close();
   co_await scope_.close();
   for (auto& [number, store] : stores_) co_await store->close();
 }

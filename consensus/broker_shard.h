@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "consensus/cleaner.h"
 #include "consensus/controller.h"
 #include "consensus/data_directory.h"
 #include "consensus/metadata.h"
@@ -35,7 +36,7 @@ struct BrokerLayout {
   core::Log* log = nullptr;  ///< May be null.
 };
 
-class BrokerShard {
+class BrokerShard final : private CommitObserver {
  public:
   /// Opens the stores that belong to this shard. `layout` outlives it.
   static core::Task<core::Result<std::unique_ptr<BrokerShard>>> open(core::Shard& shard,
@@ -107,6 +108,7 @@ class BrokerShard {
  private:
   using Slot = Use::Slot;
   BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count);
+  void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
   void drop_partitions_of(const Topic& topic);
@@ -132,6 +134,7 @@ class BrokerShard {
   std::uint64_t wait_keys_ = 0;
   bool has_image_ = false;
   Retention retention_;
+  Cleaner cleaner_;
   core::TaskScope scope_;
 };
 

@@ -18,7 +18,7 @@ std::optional<std::string> check_batch(const EntryKey& entry, core::ByteSpan val
 }
 
 std::optional<std::string> check_entry(core::ByteSpan key, core::ByteSpan value) {
-  if (StateKey::decode(key)) return std::nullopt;
+  if (StateKey::decode(key) || is_index_key(key)) return std::nullopt;
   const auto entry = EntryKey::decode(key);
   if (!entry) return "a key of no known form";
   if (entry->type != EntryType::records) return std::nullopt;

@@ -1,6 +1,8 @@
 #include "consensus/entry_key.h"
 
+#define XXH_INLINE_ALL
 #include <fmt/format.h>
+#include <xxhash.h>
 
 namespace sentinel::consensus {
 
@@ -16,6 +18,8 @@ constexpr std::size_t kTypeAt = 49;
 constexpr std::size_t kKeyBytes = 50;
 constexpr std::uint8_t kEntryKind = 1;
 constexpr std::uint64_t kStatePrefix = UINT64_MAX;
+constexpr std::uint64_t kIndexPrefix = UINT64_MAX - 1;
+constexpr std::size_t kIndexRecordKeyAt = 16;
 
 /// Signed numbers sort as unsigned ones once their sign bit is flipped.
 std::uint64_t ordered(std::int64_t value) {
@@ -72,7 +76,7 @@ core::Result<StateKey> StateKey::decode(core::ByteSpan key) {
   const std::uint64_t prefix = in.u64();
   const auto kind = static_cast<StateKind>(in.u8());
   const GroupId group(in.u64());
-  const bool known = kind == StateKind::snapshot || kind == StateKind::log_start;
+  const bool known = kind >= StateKind::snapshot && kind <= StateKind::cleaning;
   if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix || !known)
     return core::fail(core::Errc::corruption, "malformed state key");
   return StateKey{.kind = kind, .group = group};
@@ -81,6 +85,28 @@ core::Result<StateKey> StateKey::decode(core::ByteSpan key) {
 core::Bytes states_begin() {
   core::ByteWriter out;
   out.u64(kStatePrefix);
+  return out.to_bytes();
+}
+
+core::Bytes index_key(GroupId group, core::ByteSpan record_key) {
+  core::ByteWriter out;
+  out.bytes(index_begin(group));
+  if (record_key.size() <= kIndexedKeyBytesMax) {
+    out.bytes(record_key);
+    return out.to_bytes();
+  }
+  // Longer than any key that stands there whole, so never the same as one of those.
+  const XXH128_hash_t hash = XXH3_128bits(record_key.data(), record_key.size());
+  out.bytes(record_key.first(kIndexedKeyBytesMax));
+  out.u64(hash.high64);
+  out.u64(hash.low64);
+  return out.to_bytes();
+}
+
+core::Bytes index_begin(GroupId group) {
+  core::ByteWriter out;
+  out.u64(kIndexPrefix);
+  out.u64(group.value());
   return out.to_bytes();
 }
 
@@ -96,6 +122,30 @@ core::Bytes entries_begin(GroupId group, LogIndex first) {
 
 core::Bytes entries_end(GroupId group) { return entries_begin(GroupId(group.value() + 1)); }
 
+bool is_index_key(core::ByteSpan key) {
+  return key.size() >= kIndexRecordKeyAt &&
+         core::load_be<std::uint64_t>(key.data()) == kIndexPrefix;
+}
+
+namespace {
+
+std::string_view name_of(StateKind kind) {
+  switch (kind) {
+    case StateKind::snapshot: return "snapshot";
+    case StateKind::log_start: return "log start";
+    case StateKind::cleaning: return "cleaning";
+  }
+  return "state";
+}
+
+std::string hex_of(core::ByteSpan bytes) {
+  std::string hex;
+  for (const std::byte each : bytes) hex += fmt::format("{:02x}", static_cast<unsigned>(each));
+  return hex;
+}
+
+}  // namespace
+
 std::string describe_key(core::ByteSpan key) {
   if (const auto entry = EntryKey::decode(key)) {
     return fmt::format(
@@ -104,12 +154,14 @@ std::string describe_key(core::ByteSpan key) {
         entry->end_bytes, static_cast<int>(entry->type));
   }
   if (const auto state = StateKey::decode(key)) {
-    return fmt::format("{} of group {}",
-                       state->kind == StateKind::snapshot ? "snapshot" : "log start", state->group);
+    return fmt::format("{} of group {}", name_of(state->kind), state->group);
   }
-  std::string hex = "key ";
-  for (const std::byte each : key) hex += fmt::format("{:02x}", static_cast<unsigned>(each));
-  return hex;
+  if (is_index_key(key)) {
+    return fmt::format("index of group {} record key {}",
+                       core::load_be<std::uint64_t>(key.data() + sizeof(std::uint64_t)),
+                       hex_of(key.subspan(kIndexRecordKeyAt)));
+  }
+  return "key " + hex_of(key);
 }
 
 EntryTarget::EntryTarget(GroupId group, std::uint64_t value, std::size_t field)

@@ -3,11 +3,12 @@
 ///
 ///   entry key = group (8) | 1 | index (8) | end offset (8) | term (8) | max timestamp (8) |
 ///               end bytes (8) | type (1)
+///   index key = ff ff ff ff ff ff ff fe | group (8) | a record's key, or its begin and its hash
 ///   state key = ff ff ff ff ff ff ff ff | kind (1) | group (8)
 ///
 /// A group's entries are a stretch of keys that only grows at its end, so that what was flushed of
 /// it is never written again (lsm/run_planner.h). What is overwritten, the small states of all
-/// groups, stands apart from them.
+/// groups and the indexes of compacted ones (consensus/compacted_log.h), stands apart from them.
 ///
 /// Every number of an entry key ascends along the log: the index strictly, the others at least
 /// weakly (`end offset` is the Kafka offset behind the entry's last record, `max timestamp` is the
@@ -38,6 +39,7 @@ inline constexpr std::size_t kGroupPrefixBytes = 8;
 enum class StateKind : std::uint8_t {
   snapshot = 2,   ///< State of the group's state machine up to some index.
   log_start = 3,  ///< Where the group's log begins; see Replica.
+  cleaning = 4,   ///< How far a compacted log is indexed and cleaned; see CompactedLog.
 };
 
 struct EntryKey {
@@ -64,9 +66,16 @@ struct StateKey {
 core::Bytes state_key(GroupId group, StateKind kind);
 /// All state keys stand behind this one, and nothing else does.
 core::Bytes states_begin();
+/// Longer record keys are told apart by their begin and a hash of 128 bits.
+inline constexpr std::size_t kIndexedKeyBytesMax = 1024;
+core::Bytes index_key(GroupId group, core::ByteSpan record_key);
+/// The index of a group has keys in [index_begin(group), index_begin(group + 1)).
+core::Bytes index_begin(GroupId group);
 /// The entries of a group, from `first` on, have keys in [entries_begin, entries_end).
 core::Bytes entries_begin(GroupId group, LogIndex first = LogIndex(0));
 core::Bytes entries_end(GroupId group);
+
+bool is_index_key(core::ByteSpan key);
 
 /// What a key means, for people.
 std::string describe_key(core::ByteSpan key);

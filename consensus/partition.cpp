@@ -61,6 +61,7 @@ class BatchGatherer {
 Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
                      CommitObserver* observer)
     : shard_(shard),
+      db_(db),
       log_(log),
       observer_(observer),
       read_errors_(std::chrono::seconds(1)),
@@ -83,6 +84,9 @@ core::Task<core::Status> Partition::recover() {
   SENTINEL_CO_CHECK(co_await replica_.open());
   log_end_ = high_watermark_ = replica_.last().end_offset;
   max_timestamp_ = replica_.last().max_timestamp;
+  auto compacted = std::make_unique<CompactedLog>(shard_, db_, replica_, closed_);
+  SENTINEL_CO_TRY(was_compacted, co_await compacted->open());
+  if (was_compacted) compacted_ = std::move(compacted);
   SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
   if (snapshot.index != LogIndex(0)) {
     SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
@@ -115,7 +119,8 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
   if (!replica_.has_space()) co_return std::unexpected(Errc::disk_full);
   const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
-                                                  .produce_version = options.produce_version});
+                                                  .produce_version = options.produce_version,
+                                                  .keys_required = options.keys_required});
   if (!valid) co_return std::unexpected(valid.error());
   const RecordBatchView& view = *valid;
   const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
@@ -234,11 +239,21 @@ core::Task<Result<std::optional<EntryKey>>> Partition::last_before(EntryTarget t
   co_return *key;
 }
 
-core::Task<void> Partition::give_up(const EntryKey& last, Offset start) {
+Snapshot Partition::snapshot_now() const {
+  return {.index = replica_.last().index, .state = producers_.encode()};
+}
+
+core::Task<Result<void>> Partition::give_up(const EntryKey& last, Offset start) {
   entries_since_snapshot_ = 0;
   bytes_since_snapshot_ = 0;
-  co_await replica_.trim({.offset = start, .before = last},
-                         {.index = replica_.last().index, .state = producers_.encode()});
+  if (compacted_ == nullptr) {
+    co_await replica_.trim({.offset = start, .before = last}, snapshot_now());
+    co_return Result<void>();
+  }
+  const core::Status trimmed =
+      co_await compacted_->trim({.offset = start, .before = last}, snapshot_now());
+  if (!trimmed) co_return unreadable(trimmed.error());
+  co_return Result<void>();
 }
 
 core::Task<Result<Offset>> Partition::delete_records(Offset before) {
@@ -251,7 +266,8 @@ core::Task<Result<Offset>> Partition::delete_records(Offset before) {
   // A batch that reaches beyond the offset stays whole.
   const auto last = co_await last_before(EntryTarget::offset(replica_.group(), before));
   if (!last) co_return std::unexpected(last.error());
-  co_await give_up(last->value_or(replica_.start().before), before);
+  const auto given_up = co_await give_up(last->value_or(replica_.start().before), before);
+  if (!given_up) co_return std::unexpected(given_up.error());
   co_return log_start();
 }
 
@@ -267,15 +283,58 @@ core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t 
   }
   const auto bytes_kept = static_cast<std::uint64_t>(limits.bytes);
   if (limits.bytes >= 0 && size_bytes() > bytes_kept) {
-    const std::uint64_t end = replica_.last().end_bytes - bytes_kept;
-    const auto surplus = co_await last_before(EntryTarget::bytes(replica_.group(), end));
-    if (!surplus) co_return std::unexpected(surplus.error());
-    if (surplus->has_value() && (!last.has_value() || last->index < (*surplus)->index))
-      last = *surplus;
+    const auto too_much = co_await surplus(bytes_kept);
+    if (!too_much) co_return std::unexpected(too_much.error());
+    if (too_much->has_value() && (!last.has_value() || last->index < (*too_much)->index))
+      last = *too_much;
   }
   if (last.has_value() && last->index > replica_.start().before.index)
-    co_await give_up(*last, last->end_offset);
+    co_return co_await give_up(*last, last->end_offset);
   co_return Result<void>();
+}
+
+/// The last entry without which that many bytes are left.
+core::Task<Result<std::optional<EntryKey>>> Partition::surplus(std::uint64_t bytes_kept) {
+  if (compacted_ != nullptr && compacted_->removed_bytes() != 0) {
+    const auto found = co_await compacted_->surplus(bytes_kept);
+    if (!found) co_return unreadable(found.error());
+    co_return *found;
+  }
+  const std::uint64_t end = replica_.last().end_bytes - bytes_kept;
+  co_return co_await last_before(EntryTarget::bytes(replica_.group(), end));
+}
+
+std::uint64_t Partition::size_bytes() const {
+  const std::int64_t removed = compacted_ == nullptr ? 0 : compacted_->removed_bytes();
+  return replica_.size_bytes() - static_cast<std::uint64_t>(removed);
+}
+
+CompactedLog& Partition::compacted() {
+  if (compacted_ == nullptr)
+    compacted_ = std::make_unique<CompactedLog>(shard_, db_, replica_, closed_);
+  return *compacted_;
+}
+
+core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
+    CleaningRules rules, std::optional<std::int64_t> now_ms) {
+  for (;;) {
+    if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+    const auto plan = co_await compacted().plan(rules, now_ms);
+    if (!plan) co_return unreadable(plan.error());
+    if (!plan->pass.has_value()) co_return plan->again_ms;
+    // Batches that a pass takes away no longer tell of their producers.
+    co_await replica_.store_snapshot(snapshot_now());
+    const core::Status cleaned = co_await compacted().clean(*plan->pass);
+    if (!cleaned) co_return unreadable(cleaned.error());
+  }
+}
+
+core::Task<Result<std::optional<KeyedRecord>>> Partition::find_latest(core::Bytes key) {
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  auto found = co_await compacted().find(std::move(key));
+  if (!found) co_return unreadable(found.error());
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  co_return std::move(*found);
 }
 
 core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(

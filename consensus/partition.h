@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "consensus/compacted_log.h"
 #include "consensus/producer_state.h"
 #include "consensus/record_batch.h"
 #include "consensus/replica.h"
@@ -32,6 +33,7 @@ struct AppendOptions {
   std::int32_t batch_bytes_max = 0;  ///< max.message.bytes of the topic.
   std::int16_t produce_version = 0;  ///< Of the request: zstd needs 7.
   bool log_append_time = false;      ///< message.timestamp.type of the topic.
+  bool keys_required = false;        ///< The topic is compacted.
 };
 
 struct Appended {
@@ -119,9 +121,16 @@ class Partition final : public StateMachine {
   /// Gives up whole batches by the limits. `now_ms` is the time of the wall clock.
   core::Task<Result<void>> retain(RetentionLimits limits, std::int64_t now_ms);
 
+  /// Lets the log of a compacted topic be cleaned, as far as that is due, and keeps the index of
+  /// its keys up to date. Returns the wall time at which to call again, if any is known yet.
+  core::Task<Result<std::optional<std::int64_t>>> clean(CleaningRules rules,
+                                                        std::optional<std::int64_t> now_ms);
+  /// The latest record with this key, of a compacted topic; see CompactedLog::find().
+  core::Task<Result<std::optional<KeyedRecord>>> find_latest(core::Bytes key);
+
   [[nodiscard]] GroupId group() const { return replica_.group(); }
   /// Payload bytes in the log.
-  [[nodiscard]] std::uint64_t size_bytes() const { return replica_.size_bytes(); }
+  [[nodiscard]] std::uint64_t size_bytes() const;
   [[nodiscard]] std::int64_t largest_timestamp() const { return max_timestamp_; }
   [[nodiscard]] Offset log_start() const { return replica_.start().offset; }
   [[nodiscard]] Offset high_watermark() const { return high_watermark_; }
@@ -142,15 +151,20 @@ class Partition final : public StateMachine {
   core::Task<core::Status> recover();
   core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
   core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
-  core::Task<void> give_up(const EntryKey& last, Offset start);
+  core::Task<Result<void>> give_up(const EntryKey& last, Offset start);
+  core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
+  CompactedLog& compacted();
+  [[nodiscard]] Snapshot snapshot_now() const;
   std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);
   core::Task<void> until_committed(Offset end_offset);
 
   core::Shard& shard_;
+  lsm::Db& db_;
   core::Log* const log_;
   CommitObserver* const observer_;
   core::RateLimit read_errors_;
   Replica replica_;
+  std::unique_ptr<CompactedLog> compacted_;  // Null until it is needed.
   ProducerState producers_;
   Offset log_end_{0};
   Offset high_watermark_{0};

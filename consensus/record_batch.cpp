@@ -63,6 +63,23 @@ bool records_are_sound(const RecordBatchView& batch) {
   return reader.remaining() == 0;
 }
 
+/// Inflates a compressed batch, so that nothing gets into a compacted log that can't be compacted.
+Result<void> check_keys(const RecordBatchView& batch) {
+  auto reader = RecordReader::open(batch);
+  if (!reader) return std::unexpected(reader.error());
+  for (;;) {
+    const auto record = reader->next();
+    if (!record) return std::unexpected(record.error());
+    if (!record->has_value()) return {};
+    if (!(*record)->key.has_value()) return std::unexpected(Errc::invalid_record);
+  }
+}
+
+void stamp_crc(std::byte* batch, std::size_t size) {
+  const ByteSpan covered(batch + batch_layout::attributes, size - batch_layout::attributes);
+  core::store_be(batch + batch_layout::crc, core::crc32c(covered));
+}
+
 Result<void> check_codec(const RecordBatchView& batch, std::int16_t produce_version) {
   const std::uint16_t codec = batch.codec_bits();
   const bool known = codec <= static_cast<std::uint16_t>(Codec::zstd);
@@ -139,6 +156,9 @@ Result<RecordBatchView> validate_for_produce(ByteSpan records, const ProduceChec
     return std::unexpected(attributes.error());
   if (batch.codec_bits() == 0 && !records_are_sound(batch))
     return std::unexpected(Errc::invalid_record);
+  if (checks.keys_required) {
+    if (const auto keys = check_keys(batch); !keys) return std::unexpected(keys.error());
+  }
   return batch;
 }
 
@@ -155,8 +175,30 @@ void stamp_log_append_time(std::byte* batch, std::size_t size, std::int64_t now_
   core::store_be(batch + batch_layout::attributes,
                  static_cast<std::uint16_t>(attributes | kLogAppendTimeBit));
   core::store_be(batch + batch_layout::max_timestamp, now_ms);
-  const ByteSpan covered(batch + batch_layout::attributes, size - batch_layout::attributes);
-  core::store_be(batch + batch_layout::crc, core::crc32c(covered));
+  stamp_crc(batch, size);
+}
+
+core::Bytes rebuild_batch(const RecordBatchView& batch, std::span<const Record> kept) {
+  SENTINEL_ASSERT(!kept.empty());
+  core::ByteWriter plain;
+  std::int64_t max_timestamp = kept.front().timestamp_ms;
+  for (const Record& record : kept) {
+    plain.bytes(record.encoded);
+    max_timestamp = std::max(max_timestamp, record.timestamp_ms);
+  }
+  const auto codec = static_cast<Codec>(batch.codec_bits());
+  const core::Bytes packed = codec == Codec::none ? core::Bytes() : compress(codec, plain.view());
+  const ByteSpan records = codec == Codec::none ? plain.view() : packed.view();
+  core::Buffer buffer = core::Buffer::allocate(kBatchHeaderBytes + records.size());
+  std::byte* out = buffer.data();
+  std::memcpy(out, batch.bytes().data(), kBatchHeaderBytes);
+  std::memcpy(out + kBatchHeaderBytes, records.data(), records.size());
+  core::store_be(out + batch_layout::batch_length,
+                 core::narrow<std::int32_t>(buffer.capacity() - kBatchLengthOverhead));
+  core::store_be(out + batch_layout::max_timestamp, max_timestamp);
+  core::store_be(out + batch_layout::record_count, core::narrow<std::int32_t>(kept.size()));
+  stamp_crc(out, buffer.capacity());
+  return buffer.slice(0, buffer.capacity());
 }
 
 Result<RecordReader> RecordReader::open(const RecordBatchView& batch) {
@@ -180,6 +222,7 @@ Result<std::optional<Record>> RecordReader::next() {
     if (reader_.failed() || reader_.remaining() != 0) return std::unexpected(Errc::corrupt_batch);
     return std::nullopt;
   }
+  const ByteSpan rest = reader_.rest();
   const std::int32_t length = reader_.zigzag32();
   if (length < 0) reader_.fail();
   ByteReader body(reader_.take(static_cast<std::size_t>(std::max(length, 0))));
@@ -187,6 +230,7 @@ Result<std::optional<Record>> RecordReader::next() {
   if (body.failed()) reader_.fail();
   if (reader_.failed()) return std::unexpected(Errc::corrupt_batch);
   ++read_;
+  record.encoded = rest.first(rest.size() - reader_.remaining());
   return record;
 }
 
@@ -285,9 +329,7 @@ core::Bytes RecordBatchBuilder::finish() {
   core::store_be(batch + batch_layout::base_sequence, base_sequence_);
   core::store_be(batch + batch_layout::record_count, count_);
   std::memcpy(batch + kBatchHeaderBytes, records.data(), records.size());
-  const ByteSpan covered(batch + batch_layout::attributes,
-                         buffer.capacity() - batch_layout::attributes);
-  core::store_be(batch + batch_layout::crc, core::crc32c(covered));
+  stamp_crc(batch, buffer.capacity());
   records_.clear();
   count_ = 0;
   return buffer.slice(0, buffer.capacity());

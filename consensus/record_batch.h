@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -120,18 +121,19 @@ class RecordBatchView {
 struct ProduceChecks {
   std::int32_t batch_bytes_max = 0;
   std::int16_t produce_version = 0;  ///< zstd needs 7.
+  bool keys_required = false;        ///< The topic is compacted: each record must have a key.
 };
 
 /// Everything that Kafka checks before it appends what a client sent for one partition; `records`
 /// must be exactly one batch. Records of uncompressed batches are walked, compressed ones are taken
-/// as they are: who reads them checks them.
+/// as they are, unless keys are required: who reads them checks them.
 ///
 /// Errors, the first that applies, in Kafka's order: invalid_record (none, old magic, a second
 /// batch, base offset), corrupt_batch (length), batch_too_large, corrupt_batch (checksum),
 /// invalid_record (counts), unsupported_compression, invalid_record (control bit, unknown
 /// attributes, a producer without sequence), transactions_unsupported, invalid_timestamp,
-/// invalid_record (the records). The one exception: Kafka refuses zstd below Produce 7 before it
-/// looks at the checksum, here a flipped bit is damage, which the client retries.
+/// invalid_record (the records, a missing key). The one exception: Kafka refuses zstd below Produce
+/// 7 before it looks at the checksum, here a flipped bit is damage, which the client retries.
 Result<RecordBatchView> validate_for_produce(core::ByteSpan records, const ProduceChecks& checks);
 
 void stamp_base_offset(std::byte* batch, Offset offset);
@@ -151,6 +153,7 @@ struct Record {
   std::optional<core::ByteSpan> key;
   std::optional<core::ByteSpan> value;
   std::vector<RecordHeader> headers;
+  core::ByteSpan encoded;  ///< The record as it stands in the batch, its length included.
 };
 
 /// Walks the records of a batch, decompressing first when a codec is set. The records' views are
@@ -174,6 +177,10 @@ class RecordReader {
   std::int32_t read_ = 0;
   std::int32_t last_delta_ = -1;
 };
+
+/// The batch with these of its records, in their order, at least one; offsets, timestamps, producer
+/// and codec stay as they are. Source: what Kafka's log cleaner leaves of a batch.
+core::Bytes rebuild_batch(const RecordBatchView& batch, std::span<const Record> kept);
 
 struct FoundRecord {
   Offset offset;

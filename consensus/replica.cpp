@@ -93,17 +93,22 @@ core::Task<core::Result<Snapshot>> Replica::snapshot() const {
   co_return Snapshot{index, value.slice_of(reader.rest())};
 }
 
-core::Task<void> Replica::trim(LogStart start, Snapshot snapshot) {
+core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatch with) {
   SENTINEL_ASSERT(start.before.index <= commit_index_);
   if (start.before.index < start_.before.index) start.before = start_.before;
   start.offset = std::max(start.offset, start_.offset);
   // At once, so that whoever trims next goes on from here.
   start_ = start;
+  with.put(state_key(group_, StateKind::log_start), start.encode());
+  with.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
+  co_await db_.write(std::move(with));
+  discard_before(db_, group_, start);
+}
+
+core::Task<void> Replica::store_snapshot(Snapshot snapshot) {
   lsm::WriteBatch batch;
-  batch.put(state_key(group_, StateKind::log_start), start.encode());
   batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
   co_await db_.write(std::move(batch));
-  discard_before(db_, group_, start);
 }
 
 void Replica::discard_before(lsm::Db& db, GroupId group, const LogStart& start) {

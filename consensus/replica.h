@@ -94,8 +94,10 @@ class Replica {
   }
   /// Gives up the entries up to `start.before`, which is committed. Durable when it resolves; what
   /// is behind the present start already is left as it is. `snapshot` contains what the entries
-  /// did.
-  core::Task<void> trim(LogStart start, Snapshot snapshot);
+  /// did; `with` is written together with it.
+  core::Task<void> trim(LogStart start, Snapshot snapshot, lsm::WriteBatch with = {});
+  /// Stores a snapshot without an entry. Durable when it resolves.
+  core::Task<void> store_snapshot(Snapshot snapshot);
   /// Tells a store again what is given up; it forgets when it is closed.
   static void discard_before(lsm::Db& db, GroupId group, const LogStart& start);
   /// A cursor over the group's entries; position it with EntryTarget.

@@ -10,10 +10,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long the wall clock has to agree with the steady one.
-constexpr core::Duration kHoldAfterStart = 10s;
-constexpr core::Duration kHoldAfterJump = 10min;
-constexpr std::chrono::milliseconds kJump = 30s;
 // No partition is looked at more often by age, and none less: the wall clock may be set.
 constexpr core::Duration kSoonest = 10s;
 constexpr core::Duration kLatest = 1h;
@@ -25,23 +21,11 @@ std::int64_t milliseconds_of(core::WallTime wall) { return wall.time_since_epoch
 
 }  // namespace
 
-TrustedClock::TrustedClock(core::TimePoint start, core::WallTime wall)
-    : trusted_from_(start + kHoldAfterStart), last_(start, wall) {}
-
-std::optional<std::int64_t> TrustedClock::read(core::TimePoint now, core::WallTime wall) {
-  const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - last_.first);
-  const auto by_wall = wall - last_.second;
-  if (std::chrono::abs(by_wall - passed) > kJump) trusted_from_ = now + kHoldAfterJump;
-  last_ = {now, wall};
-  if (now < trusted_from_) return std::nullopt;
-  return milliseconds_of(wall);
-}
-
 Retention::Retention(core::Shard& shard, BrokerShard& broker)
     : shard_(shard),
       broker_(broker),
       clock_(shard.now(), shard.ring().wall_now()),
-      changed_(shard),
+      agenda_(shard),
       scope_(shard) {}
 
 Retention::~Retention() = default;
@@ -49,48 +33,35 @@ Retention::~Retention() = default;
 void Retention::start() { scope_.spawn(loop()); }
 
 core::Task<void> Retention::close() {
-  closing_ = true;
-  changed_.notify_all();
+  agenda_.close();
   co_await scope_.close();
 }
 
 void Retention::add(GroupId group, RetentionLimits limits, bool is_new) {
   if (!limits.any()) return;
-  Entry& entry = entries_[group];
-  entry.limits = limits;
-  if (!is_new) schedule(group, entry, shard_.now() + kHoldAfterStart);
+  limits_[group] = limits;
+  if (!is_new) agenda_.schedule(group, clock_.trusted_from());
 }
 
 void Retention::remove(GroupId group) {
-  const auto found = entries_.find(group);
-  if (found == entries_.end()) return;
-  due_.erase({found->second.due, group});
-  entries_.erase(found);
-}
-
-void Retention::schedule(GroupId group, Entry& entry, core::TimePoint due) {
-  if (due >= entry.due) return;
-  due_.erase({entry.due, group});
-  entry.due = due;
-  due_.insert({due, group});
-  if (due_.begin()->second == group) changed_.notify_all();
+  limits_.erase(group);
+  agenda_.forget(group);
 }
 
 void Retention::on_committed(const Partition& partition) {
-  const auto found = entries_.find(partition.group());
-  if (found == entries_.end()) return;
-  Entry& entry = found->second;
-  if (entry.limits.bytes >= 0) {
-    const auto limit = static_cast<std::uint64_t>(entry.limits.bytes);
+  const auto found = limits_.find(partition.group());
+  if (found == limits_.end()) return;
+  const RetentionLimits& limits = found->second;
+  if (limits.bytes >= 0) {
+    const auto limit = static_cast<std::uint64_t>(limits.bytes);
     const std::uint64_t slack = std::max(limit / kSlackShare, kSlackMin);
     const std::uint64_t size = partition.size_bytes();
     if (size > limit) {
-      schedule(partition.group(), entry, shard_.now() + (size > limit + slack ? 0s : kSoonest));
+      agenda_.schedule(partition.group(), shard_.now() + (size > limit + slack ? 0s : kSoonest));
     }
   }
-  if (entry.limits.ms >= 0 && entry.due == core::TimePoint::max()) {
-    schedule(partition.group(), entry, expiry(partition.largest_timestamp(), entry.limits));
-  }
+  if (limits.ms >= 0 && !agenda_.has(partition.group()))
+    agenda_.schedule(partition.group(), expiry(partition.largest_timestamp(), limits));
 }
 
 /// When to look at a partition whose oldest batch has this timestamp.
@@ -106,35 +77,24 @@ core::TimePoint Retention::expiry(std::int64_t timestamp_ms, const RetentionLimi
 }
 
 core::Task<void> Retention::loop() {
-  while (!closing_) {
-    if (due_.empty()) {
-      co_await changed_.wait();
-      continue;
-    }
-    const auto [due, group] = *due_.begin();
-    if (due > shard_.now()) {
-      co_await changed_.wait(core::Deadline(due));
-      continue;
-    }
-    due_.erase(due_.begin());
-    entries_.at(group).due = core::TimePoint::max();
-    co_await look_at(group);
+  for (;;) {
+    const std::optional<GroupId> group = co_await agenda_.next();
+    if (!group.has_value()) co_return;
+    co_await look_at(*group);
     co_await core::yield(shard_);
   }
 }
 
 core::Task<void> Retention::look_at(GroupId group) {
-  const RetentionLimits limits = entries_.at(group).limits;
+  const RetentionLimits limits = limits_.at(group);
   const auto now_ms = clock_.read(shard_.now(), shard_.ring().wall_now());
   const auto oldest = co_await retain(group, limits, now_ms);
-  const auto found = entries_.find(group);
-  if (found == entries_.end()) co_return;  // Deleted meanwhile.
-  Entry& entry = found->second;
+  if (!limits_.contains(group)) co_return;  // Deleted meanwhile.
   if (!oldest) {
-    schedule(group, entry, shard_.now() + kLatest);  // Unreadable, as the log says.
+    agenda_.schedule(group, shard_.now() + kLatest);  // Unreadable, as the log says.
   } else if (oldest->has_value() && limits.ms >= 0) {
     const core::TimePoint due = expiry(**oldest, limits);
-    schedule(group, entry, now_ms.has_value() ? due : std::max(due, clock_.trusted_from()));
+    agenda_.schedule(group, now_ms.has_value() ? due : std::max(due, clock_.trusted_from()));
   }
 }
 

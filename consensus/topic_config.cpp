@@ -14,7 +14,7 @@ namespace {
 constexpr std::int64_t kRetentionMsDefault = std::int64_t{7} * 24 * 60 * 60 * 1000;
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 
-enum class ValueKind : std::uint8_t { number, boolean, words, text };
+enum class ValueKind : std::uint8_t { number, share, boolean, words, text };
 
 /// One setting. A number lies within [least, most]; `words` lists what else is allowed, separated
 /// by blanks.
@@ -50,7 +50,7 @@ constexpr Setting kSettings[] = {
     {"message.timestamp.before.max.ms", ValueKind::number, 0},
     {"message.timestamp.difference.max.ms", ValueKind::number, 0},
     {"message.timestamp.type", ValueKind::words, 0, 0, "CreateTime LogAppendTime"},
-    {"min.cleanable.dirty.ratio", ValueKind::text},
+    {"min.cleanable.dirty.ratio", ValueKind::share},
     {"min.compaction.lag.ms", ValueKind::number, 0},
     {"min.insync.replicas", ValueKind::number, 1, std::numeric_limits<std::int32_t>::max()},
     {"preallocate", ValueKind::boolean},
@@ -71,6 +71,13 @@ std::optional<std::int64_t> parse_number(std::string_view text) {
   return value;
 }
 
+std::optional<double> parse_share(std::string_view text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
 bool is_one_of(std::string_view words, std::string_view value) {
   while (!words.empty()) {
     const std::size_t end = std::min(words.find(' '), words.size());
@@ -86,6 +93,10 @@ bool takes(const Setting& setting, std::string_view value) {
       const auto number = parse_number(value);
       return number.has_value() && *number >= setting.least && *number <= setting.most;
     }
+    case ValueKind::share: {
+      const auto share = parse_share(value);
+      return share.has_value() && *share >= 0 && *share <= 1;
+    }
     case ValueKind::boolean: return is_one_of("true false", value);
     case ValueKind::words: return is_one_of(setting.words, value);
     case ValueKind::text: return true;
@@ -98,7 +109,17 @@ const ConfigEntry* find_config(const Topic& topic, std::string_view name) {
   return found == topic.configs.end() ? nullptr : &*found;
 }
 
+bool is_compacted(const Topic& topic) {
+  const ConfigEntry* policy = find_config(topic, "cleanup.policy");
+  return policy != nullptr && policy->value != "delete";
+}
+
 }  // namespace
+
+bool may_delete(const Topic& topic) {
+  const ConfigEntry* policy = find_config(topic, "cleanup.policy");
+  return policy == nullptr || policy->value != "compact";
+}
 
 core::Status check_topic_config(std::string_view name, std::string_view value) {
   const auto* found = std::ranges::find(kSettings, name, &Setting::name);
@@ -114,8 +135,7 @@ core::Status check_topic_config(std::string_view name, std::string_view value) {
 
 RetentionLimits retention_limits(const Topic& topic) {
   RetentionLimits limits{.ms = kRetentionMsDefault, .bytes = -1};
-  const ConfigEntry* policy = find_config(topic, "cleanup.policy");
-  if (policy != nullptr && policy->value == "compact") return {};
+  if (!may_delete(topic)) return {};
   if (const ConfigEntry* entry = find_config(topic, "retention.ms"))
     limits.ms = parse_number(entry->value).value_or(limits.ms);
   if (const ConfigEntry* entry = find_config(topic, "retention.bytes"))
@@ -134,7 +154,23 @@ AppendOptions append_options(const Topic& topic, std::int16_t produce_version) {
   if (const ConfigEntry* entry = find_config(topic, "message.timestamp.type")) {
     options.log_append_time = entry->value == "LogAppendTime";
   }
+  options.keys_required = is_compacted(topic);
   return options;
+}
+
+CleaningRules cleaning_rules(const Topic& topic) {
+  CleaningRules rules;
+  rules.compact = is_compacted(topic);
+  if (const ConfigEntry* entry = find_config(topic, "min.cleanable.dirty.ratio"))
+    rules.dirty_share_min = parse_share(entry->value).value_or(rules.dirty_share_min);
+  const auto number = [&](std::string_view name, std::int64_t& value) {
+    if (const ConfigEntry* entry = find_config(topic, name))
+      value = parse_number(entry->value).value_or(value);
+  };
+  number("min.compaction.lag.ms", rules.lag_ms_min);
+  number("max.compaction.lag.ms", rules.lag_ms_max);
+  number("delete.retention.ms", rules.tombstone_ms);
+  return rules;
 }
 
 }  // namespace sentinel::consensus

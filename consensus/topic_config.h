@@ -27,6 +27,12 @@ core::Status check_topic_config(std::string_view name, std::string_view value);
 /// Nothing may if the cleanup policy is not to delete.
 RetentionLimits retention_limits(const Topic& topic);
 
+/// Whether the topic's cleanup policy lets records be deleted, by limits or by request.
+bool may_delete(const Topic& topic);
+
+/// Whether and how the topic's partitions are compacted by key.
+CleaningRules cleaning_rules(const Topic& topic);
+
 /// The settings of `topic` that an append needs, for a Produce request of `produce_version`.
 AppendOptions append_options(const Topic& topic, std::int16_t produce_version);
 

@@ -8,7 +8,7 @@
 set -euo pipefail
 
 build_packages=(ca-certificates clang-19 lld-19 cmake ninja-build ccache pkg-config liburing-dev libboost-dev
-  libboost-program-options-dev libfmt-dev doctest-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev)
+  libboost-program-options-dev libfmt-dev doctest-dev zlib1g-dev liblz4-dev libzstd-dev libsnappy-dev libxxhash-dev)
 test_packages=(clang-tidy-19 clang-format-19 libclang-rt-19-dev llvm-19 libbenchmark-dev git python3 kcat
   python3-confluent-kafka python3-kafka python3-snappy python3-lz4 python3-zstandard)
 perf_packages=(libbenchmark-dev libleveldb-dev librocksdb-dev python3)

@@ -8,8 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "consensus/broker_shard.h"
-#include "test/support/sim_world.h"
+#include "test/support/broker_bench.h"
 
 namespace sentinel {
 namespace {
@@ -27,86 +26,9 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kValueBytes = 10'000;
 
-/// A broker without network. What a test does with it, it spawns beside it.
-class Broker final : public test::NodeProgram {
- public:
-  explicit Broker(const NodeContext& context) : stop_(*context.shards.front()) {
-    layout_.data_directory = "/data";
-    layout_.identity.store_count = 1;
-    layout_.create = context.life == 1;
-    layout_.memtable_bytes = 300 << 10;
-    layout_.wal.segment_bytes = 512 << 10;
-    layout_.wal.first_segment_bytes = 64 << 10;
-    layout_.wal.buffer_bytes = 128 << 10;
-  }
-
-  Task<void> run(Shard& shard) override {
-    auto opened = co_await BrokerShard::open(shard, layout_, 1);
-    SENTINEL_ASSERT(opened.has_value(), "{}", opened.error().message);
-    shard_ = std::move(*opened);
-    const core::Status started = co_await shard_->start({shard_.get()});
-    SENTINEL_ASSERT(started.has_value(), "{}", started.error().message);
-    ready_ = true;
-    while (!stopping_) co_await stop_.wait();
-    co_await shard_->close();
-  }
-  void request_stop() override {
-    stopping_ = true;
-    stop_.notify_all();
-  }
-  [[nodiscard]] bool ready() const { return ready_; }
-  [[nodiscard]] BrokerShard& shard() { return *shard_; }
-
- private:
-  consensus::BrokerLayout layout_;
-  std::unique_ptr<BrokerShard> shard_;
-  bool ready_ = false;
-  bool stopping_ = false;
-  core::Signal stop_;
-};
-
-struct Bench {
-  SimWorld world{7};
-  NodeId node = 0;
-
-  Bench() {
-    test::DiskImage disk;
-    disk.make_directories("/data/store-0");
-    node = world.add_node(
-        {.program = [](const NodeContext& context) { return std::make_unique<Broker>(context); },
-         .image = disk});
-    start();
-  }
-  void start() {
-    world.start(node);
-    world.run_until([&] { return broker().ready(); }, 60s);
-  }
-  Broker& broker() { return static_cast<Broker&>(*world.program(node)); }
-
-  /// Runs a task on the node to its end.
-  void run(Task<void> task) {
-    bool done = false;
-    world.spawn(node, 0, [](Task<void> inner, bool* ended) -> Task<void> {
-      co_await std::move(inner);
-      *ended = true;
-    }(std::move(task), &done));
-    REQUIRE(world.run_until([&] { return done; }, 600s) == SimWorld::Outcome::done);
-  }
-  std::int64_t wall_ms() { return world.shard(node).ring().wall_now().time_since_epoch().count(); }
-
-  GroupId create(std::string name, std::vector<consensus::ConfigEntry> configs) {
-    GroupId group;
-    run([](Broker* broker, std::string topic, std::vector<consensus::ConfigEntry> settings,
-           GroupId* made) -> Task<void> {
-      auto created = co_await broker->shard().controller().create_topic(
-          {.name = std::move(topic), .partition_count = 1, .configs = std::move(settings)});
-      CHECK(created.has_value());
-      if (created) *made = created->group(consensus::PartitionIndex(0));
-    }(&broker(), std::move(name), std::move(configs), &group));
-    return group;
-  }
+struct Bench : test::BrokerBench {
   void append(GroupId group, int batches, std::int64_t timestamp_ms) {
-    run([](Broker* broker, GroupId to, int count, std::int64_t timestamp) -> Task<void> {
+    run([](test::SimBroker* broker, GroupId to, int count, std::int64_t timestamp) -> Task<void> {
       auto partition = co_await broker->shard().partition(to);
       CHECK(partition.has_value());
       const std::string value(kValueBytes, 'v');
@@ -129,7 +51,7 @@ struct Bench {
   };
   Extent extent(GroupId group) {
     Extent found;
-    run([](Broker* broker, GroupId of, Extent* out) -> Task<void> {
+    run([](test::SimBroker* broker, GroupId of, Extent* out) -> Task<void> {
       auto partition = co_await broker->shard().partition(of);
       CHECK(partition.has_value());
       out->start = (*partition)->log_start();
@@ -255,7 +177,7 @@ TEST_CASE_FIXTURE(Bench, "a deleted topic gives its space back") {
   append(group, 300, wall_ms());
   world.run_for(5s);
   CHECK(table_bytes() > 2'000'000);
-  run([](Broker* broker) -> Task<void> {
+  run([](test::SimBroker* broker) -> Task<void> {
     const consensus::Topic topic = *broker->shard().image()->find("deleted");
     const auto deleted = co_await broker->shard().controller().delete_topic(topic.id);
     CHECK(deleted.has_value());
@@ -275,7 +197,7 @@ TEST_CASE_FIXTURE(Bench, "deleting records moves the start to any offset, for go
   append(group, 50, wall_ms());
   const auto delete_before = [&](std::int64_t offset) {
     consensus::Result<Offset> outcome = Offset(-9);
-    run([](Broker* broker, GroupId of, Offset before,
+    run([](test::SimBroker* broker, GroupId of, Offset before,
            consensus::Result<Offset>* out) -> Task<void> {
       auto partition = co_await broker->shard().partition(of);
       *out = co_await (*partition)->delete_records(before);
@@ -305,7 +227,7 @@ TEST_CASE_FIXTURE(Bench, "the largest timestamp is that of what is left") {
   append(group, 1, 3000);
   append(group, 1, 4000);
   append(group, 1, 2000);
-  run([](Broker* broker, GroupId of) -> Task<void> {
+  run([](test::SimBroker* broker, GroupId of) -> Task<void> {
     auto partition = co_await broker->shard().partition(of);
     const auto before = co_await (*partition)->max_timestamp();
     CHECK((before && before->has_value() && (*before)->offset == Offset(0)));

@@ -2,6 +2,7 @@
 
 #include "net/kafka/messages/delete_records.h"
 
+#include "consensus/topic_config.h"
 #include "core/call.h"
 #include "net/kafka/context.h"
 #include "net/kafka/error_mapping.h"
@@ -47,6 +48,12 @@ core::Task<Reply> handle_delete_records(RequestContext context) {
         DeleteRecordsPartitionResult& unknown = answered.partitions.emplace_back();
         unknown.partition_index = index;
         unknown.error_code = ErrorCode::unknown_topic_or_partition;
+        continue;
+      }
+      if (!consensus::may_delete(*topic)) {
+        DeleteRecordsPartitionResult& refused = answered.partitions.emplace_back();
+        refused.partition_index = index;
+        refused.error_code = ErrorCode::policy_violation;
         continue;
       }
       const consensus::GroupId group = topic->group(consensus::PartitionIndex(index));
