@@ -10,7 +10,9 @@ namespace {
 constexpr std::size_t kSizeBytes = 4;
 constexpr std::size_t kBufferBytes = std::size_t{16} << 10;
 // Frames up to here are covered by the number of requests that a connection may have in flight.
-constexpr std::size_t kUnreservedMax = std::size_t{64} << 10;
+constexpr std::size_t kUnreservedMax = std::size_t{4} << 10;
+// Room up to here is kept by a connection that is idle.
+constexpr std::size_t kKeptMax = std::size_t{64} << 10;
 }  // namespace
 
 core::Task<core::Result<std::optional<Frame>>> FrameReader::next(core::Duration idle,
@@ -32,7 +34,8 @@ core::Task<core::Result<std::optional<Frame>>> FrameReader::next(core::Duration 
   }
   Frame frame;
   if (budget_ != nullptr && size > kUnreservedMax) {
-    const bool granted = co_await budget_->acquire(size, deadline, token);
+    bool granted = budget_->try_acquire(size);
+    if (!granted) granted = co_await budget_->acquire(size, deadline, token);
     if (!granted) co_return core::fail(core::Errc::timed_out, "no memory for the request in time");
     frame.reserved = size;
   }
@@ -66,7 +69,7 @@ core::Task<core::Result<bool>> FrameReader::fill(std::size_t wanted, core::Deadl
 void FrameReader::make_room(std::size_t wanted) {
   if (begin_ == end_ && buffer_.unique()) begin_ = end_ = 0;
   // An idle connection does not keep the room of its largest frame.
-  if (begin_ == end_ && buffer_.capacity() > kUnreservedMax && wanted <= kBufferBytes) {
+  if (begin_ == end_ && buffer_.capacity() > kKeptMax && wanted <= kBufferBytes) {
     buffer_ = {};
     begin_ = end_ = 0;
   }

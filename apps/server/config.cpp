@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <boost/program_options.hpp>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+
+#include "apps/server/machine_memory.h"
 
 namespace sentinel::apps {
 
@@ -45,6 +49,29 @@ std::uint32_t available_cpus() {
 }
 
 constexpr std::int64_t kShardsMax = 256;
+// The rest is the system's, which keeps in it what is read of tables.
+constexpr std::uint64_t kMemoryShare = 4;
+constexpr std::uint64_t kMemoryDefaultMin = std::uint64_t{512} << 20;
+
+std::uint64_t default_memory() {
+  return std::max(machine_memory() / kMemoryShare, kMemoryDefaultMin);
+}
+
+/// "512MiB", "2GiB", "2G" or a plain number of bytes.
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc()) return std::nullopt;
+  std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  constexpr std::string_view kUnits = "KMGT";
+  if (unit.empty()) return number;
+  const std::size_t power = kUnits.find(unit.front());
+  unit.remove_prefix(1);
+  const bool known = power != std::string_view::npos && (unit.empty() || unit == "iB");
+  const std::size_t shift = 10 * (power + 1);
+  if (!known || number > (UINT64_MAX >> shift)) return std::nullopt;
+  return number << shift;
+}
 
 struct Raw {
   std::int64_t port = 9092;
@@ -54,6 +81,7 @@ struct Raw {
   std::string advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
+  std::string memory;
   std::string log_level;
   std::string config;
 };
@@ -77,6 +105,12 @@ po::options_description describe(Raw& raw) {
       "create a topic when a client that allows it first names it");
   add("default-partitions", po::value(&raw.default_partitions)->default_value(1)->value_name("N"),
       "partitions of a topic that does not say");
+  add("memory",
+      po::value(&raw.memory)
+          ->default_value(fmt::format("{}MiB", default_memory() >> 20))
+          ->value_name("SIZE"),
+      "what the server may use, as 512MiB or 4GiB; default: a quarter of the machine's memory. "
+      "At the ceiling producers wait");
   add("log-level", po::value(&raw.log_level)->default_value("info")->value_name("LEVEL"),
       "debug, info, warn, error or off");
   return settings;
@@ -121,6 +155,12 @@ core::Result<ServerConfig> check(const Raw& raw) {
                                 raw.default_partitions, consensus::kPartitionsPerTopicMax)));
   }
   config.default_partitions = raw.default_partitions;
+  const auto memory = parse_size(raw.memory);
+  if (!memory) {
+    return std::unexpected(
+        usage_error(fmt::format("--memory '{}' is no size; 512MiB and 4GiB are", raw.memory)));
+  }
+  config.memory_bytes = *memory;
   const auto level = core::parse_log_level(raw.log_level);
   if (!level)
     return std::unexpected(usage_error(fmt::format("--log-level: {}", level.error().message)));

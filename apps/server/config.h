@@ -22,6 +22,7 @@ struct ServerConfig {
   std::optional<net::HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
+  std::uint64_t memory_bytes = 0;
   core::LogLevel log_level = core::LogLevel::info;
 };
 

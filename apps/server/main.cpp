@@ -31,6 +31,7 @@ ExitCode exit_code_of(const StartError& error) {
     case core::Errc::newer_format: return ExitCode::data_newer_format;
     case core::Errc::no_space: return ExitCode::disk_full;
     case core::Errc::io_error: return ExitCode::io_failed;
+    case core::Errc::out_of_memory: return ExitCode::usage;
     case core::Errc::cancelled:
     case core::Errc::timed_out:
     case core::Errc::closed:
@@ -40,7 +41,6 @@ ExitCode exit_code_of(const StartError& error) {
     case core::Errc::refused:
     case core::Errc::unreachable:
     case core::Errc::reset:
-    case core::Errc::out_of_memory:
     case core::Errc::too_large:
     case core::Errc::invalid_argument:
     case core::Errc::unsupported: return ExitCode::data_unusable;
@@ -131,6 +131,7 @@ int serve(const ServerConfig& config) {
                       .advertise = config.advertise,
                       .auto_create_topics = config.auto_create_topics,
                       .default_partitions = config.default_partitions,
+                      .memory_bytes = config.memory_bytes,
                       .wal = {}};
   auto node = (*runtime)->run_on(0, &open_node, std::move(shards), std::move(options), &log);
   if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));

@@ -1,5 +1,7 @@
 #include "net/kafka/connection.h"
 
+#include <algorithm>
+
 #include "net/kafka/dispatch.h"
 
 namespace sentinel::net::kafka {
@@ -7,25 +9,33 @@ namespace sentinel::net::kafka {
 namespace {
 // So many requests in a row that another shard served alone make a connection move there.
 constexpr std::uint32_t kFavourBeforeMove = 16;
+
+/// A frame has to fit the memory that there is for requests.
+std::uint32_t frame_bytes_max(const ConnectionBudgets& budgets) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(kFrameBytesMax, budgets.requests.total()));
+}
 }  // namespace
 
 /// A request in flight and its place in the order of answers.
 struct Connection::Slot {
   bool done = false;
   std::optional<core::Chain> response;
-  std::uint64_t reserved = 0;
+  std::uint64_t request_bytes = 0;  // Taken from the budgets.
+  std::uint64_t response_bytes = 0;
 };
 
 Connection::Connection(const BrokerConfig& config, consensus::BrokerShard& broker, Socket socket,
-                       HostPort endpoint, core::Semaphore& budget, const ConnectionLimits& limits)
+                       HostPort endpoint, ConnectionBudgets& budgets,
+                       const ConnectionLimits& limits)
     : shard_(broker.shard()),
       config_(config),
       broker_(broker),
       socket_(std::move(socket)),
       endpoint_(std::move(endpoint)),
-      budget_(budget),
+      budgets_(budgets),
       limits_(limits),
-      reader_(shard_, socket_, kFrameBytesMax, &budget),
+      reader_(shard_, socket_, frame_bytes_max(budgets), &budgets.requests),
       slot_done_(shard_),
       slot_freed_(shard_),
       scope_(shard_) {}
@@ -41,9 +51,7 @@ core::Task<ConnectionEnd> Connection::run() {
   polls_.cancel();
   if (!end_.error.empty()) stop();
   co_await scope_.join();
-  for (const auto& slot : slots_) {
-    if (slot->reserved > 0) budget_.release(slot->reserved);
-  }
+  for (const auto& slot : slots_) give_back(*slot);
   slots_.clear();
   co_return std::move(end_);
 }
@@ -71,7 +79,7 @@ core::Task<void> Connection::read_requests() {
     }
     if (!frame->has_value()) co_return;
     Slot* slot = slots_.emplace_back(std::make_unique<Slot>()).get();
-    slot->reserved = (*frame)->reserved;
+    slot->request_bytes = (*frame)->reserved;
     scope_.spawn(serve(slot, std::move(**frame)));
   }
 }
@@ -80,6 +88,7 @@ core::Task<void> Connection::serve(Slot* slot, Frame frame) {
   RequestContext context{.config = config_,
                          .broker = broker_,
                          .endpoint = endpoint_,
+                         .responses = budgets_.responses,
                          .token = core::CancelToken(polls_),
                          .body = {}};
   Reply reply = co_await dispatch(std::move(context), std::move(frame.bytes));
@@ -89,6 +98,7 @@ core::Task<void> Connection::serve(Slot* slot, Frame frame) {
     stop();
   }
   slot->response = std::move(reply.response);
+  slot->response_bytes = reply.reserved;
   slot->done = true;
   slot_done_.notify_all();
 }
@@ -102,22 +112,30 @@ core::Task<void> Connection::write_responses() {
     }
     // All answers that are ready leave in one send.
     core::Chain data;
+    std::uint64_t response_bytes = 0;
     while (!slots_.empty() && slots_.front()->done) {
       Slot& slot = *slots_.front();
       if (slot.response.has_value()) {
         for (const core::Bytes& part : slot.response->parts()) data.append(part);
       }
-      if (slot.reserved > 0) budget_.release(slot.reserved);
+      response_bytes += std::exchange(slot.response_bytes, 0);
+      give_back(slot);
       slots_.pop_front();
     }
     slot_freed_.notify_all();
     const core::Status sent =
         co_await socket_.send(std::move(data), shard_.deadline_in(limits_.send), scope_.token());
+    if (response_bytes > 0) budgets_.responses.release(response_bytes);
     if (!sent) {
       stop();
       co_return;
     }
   }
+}
+
+void Connection::give_back(const Slot& slot) {
+  if (slot.request_bytes > 0) budgets_.requests.release(slot.request_bytes);
+  if (slot.response_bytes > 0) budgets_.responses.release(slot.response_bytes);
 }
 
 void Connection::note_served_by(const Reply& reply) {

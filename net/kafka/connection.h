@@ -27,6 +27,12 @@ struct ConnectionLimits {
   core::Duration send = std::chrono::seconds(60);
 };
 
+/// What the connections of a shard share, in bytes.
+struct ConnectionBudgets {
+  core::Semaphore requests;   ///< Of large frames being received or served.
+  core::Semaphore responses;  ///< Of records on their way out.
+};
+
 /// How a connection ended.
 struct ConnectionEnd {
   std::optional<core::Shard::Id>
@@ -36,10 +42,9 @@ struct ConnectionEnd {
 
 class Connection {
  public:
-  /// References outlive the connection; `budget` bounds the bytes of requests in flight on the
-  /// shard.
+  /// References outlive the connection.
   Connection(const BrokerConfig& config, consensus::BrokerShard& broker, Socket socket,
-             HostPort endpoint, core::Semaphore& budget, const ConnectionLimits& limits);
+             HostPort endpoint, ConnectionBudgets& budgets, const ConnectionLimits& limits);
   ~Connection();
 
   /// Serves until the client goes, misbehaves, or `stop` is called; all work for the client has
@@ -59,6 +64,7 @@ class Connection {
   core::Task<void> read_requests();
   core::Task<void> serve(Slot* slot, Frame frame);
   core::Task<void> write_responses();
+  void give_back(const Slot& slot);
   void note_served_by(const Reply& reply);
   [[nodiscard]] bool wants_to_move() const;
 
@@ -67,7 +73,7 @@ class Connection {
   consensus::BrokerShard& broker_;
   Socket socket_;
   const HostPort endpoint_;
-  core::Semaphore& budget_;
+  ConnectionBudgets& budgets_;
   const ConnectionLimits& limits_;
   FrameReader reader_;
 

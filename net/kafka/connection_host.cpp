@@ -8,9 +8,6 @@ namespace sentinel::net::kafka {
 
 namespace {
 
-constexpr std::size_t kConnectionsMax = 10'000;
-// Bytes of large requests that are being received or served on one shard.
-constexpr std::uint64_t kRequestBytesMax = std::uint64_t{256} << 20;
 constexpr core::Duration kLogInterval = std::chrono::seconds(1);
 // After a failed accept, as when descriptors run out: long enough not to spin, short enough not to
 // be noticed.
@@ -24,7 +21,8 @@ ConnectionHost::ConnectionHost(const BrokerConfig& config, consensus::BrokerShar
       config_(config),
       broker_(broker),
       log_(log),
-      budget_(shard_, kRequestBytesMax),
+      budgets_{.requests = core::Semaphore(shard_, config.memory.requests),
+               .responses = core::Semaphore(shard_, config.memory.responses)},
       bad_clients_(kLogInterval),
       scope_(shard_) {}
 
@@ -33,7 +31,7 @@ ConnectionHost::~ConnectionHost() = default;
 core::Task<bool> ConnectionHost::adopt(ConnectionHost* self, core::Handle handle) {
   self->shard_.ring().attach(handle);
   Socket socket(self->shard_, handle);
-  if (self->closing_ || self->connections_.size() >= kConnectionsMax) {
+  if (self->closing_ || self->connections_.size() >= self->config_.memory.connections) {
     co_await socket.close();
     co_return false;
   }
@@ -43,7 +41,8 @@ core::Task<bool> ConnectionHost::adopt(ConnectionHost* self, core::Handle handle
 
 core::Task<void> ConnectionHost::serve(Socket socket) {
   HostPort endpoint = endpoint_of(socket);
-  Connection connection(config_, broker_, std::move(socket), std::move(endpoint), budget_, limits_);
+  Connection connection(config_, broker_, std::move(socket), std::move(endpoint), budgets_,
+                        limits_);
   connections_.push_back(&connection);
   const ConnectionEnd end = co_await connection.run();
   std::erase(connections_, &connection);

@@ -39,7 +39,7 @@ class ConnectionHost {
   core::Log* const log_;
   const ConnectionLimits limits_;
   std::vector<ConnectionHost*> peers_;
-  core::Semaphore budget_;
+  ConnectionBudgets budgets_;
   core::RateLimit bad_clients_;
   bool closing_ = false;
   std::vector<Connection*> connections_;

@@ -8,7 +8,9 @@
 #include "consensus/broker_shard.h"
 #include "core/bytes.h"
 #include "core/cancel.h"
+#include "core/sync.h"
 #include "core/task.h"
+#include "net/kafka/memory_plan.h"
 #include "net/kafka/wire.h"
 #include "net/socket.h"
 
@@ -23,6 +25,7 @@ struct BrokerConfig {
   std::optional<HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
+  MemoryPlan memory;
 };
 
 /// One request on the shard that its connection lives on. Copies are cheap; what it refers to
@@ -32,6 +35,8 @@ struct RequestContext {
   consensus::BrokerShard& broker;
   /// Host and port under which this client reaches this broker.
   const HostPort& endpoint;
+  /// Bytes of records that may be on their way out of this shard; see Reply::reserved.
+  core::Semaphore& responses;
   core::CancelToken token;  ///< Cancelled when the connection goes away.
   ApiKey key = ApiKey::api_versions;
   std::int16_t version = 0;
@@ -49,9 +54,11 @@ struct Reply {
   /// The shard that alone served this request, when it was another one than the connection's: the
   /// connection may move there.
   std::optional<core::Shard::Id> served_by;
+  /// Units taken from RequestContext::responses; given back when the answer has left.
+  std::uint64_t reserved = 0;
 
   static Reply close(std::string reason) {
-    return Reply{.response = {}, .close_reason = std::move(reason), .served_by = {}};
+    return Reply{.response = {}, .close_reason = std::move(reason), .served_by = {}, .reserved = 0};
   }
 };
 
@@ -62,7 +69,7 @@ template <typename Message>
 Reply reply(const RequestContext& context, const Message& response) {
   auto encoded = encode_response(response, context.version, context.correlation_id);
   if (!encoded) return Reply::close(std::move(encoded.error().message));
-  return Reply{.response = std::move(*encoded), .close_reason = {}, .served_by = {}};
+  return Reply{.response = std::move(*encoded), .close_reason = {}, .served_by = {}, .reserved = 0};
 }
 
 /// Decodes the body of `context` as a Request, or says why the connection has to go: there is no

@@ -1,5 +1,7 @@
 #include "net/kafka/node.h"
 
+#include <algorithm>
+
 #include "core/call.h"
 
 namespace sentinel::net::kafka {
@@ -46,17 +48,21 @@ core::Task<core::Status> Node::open_data() {
   if (!directory) co_return std::unexpected(std::move(directory).error());
   directory_ = std::move(*directory);
   const consensus::Identity& identity = directory_->identity();
+  SENTINEL_CO_TRY(plan, plan_memory(options_.memory_bytes, new_stores, identity.store_count));
   config_ = BrokerConfig{.node_id = identity.node_id,
                          .cluster_id = identity.cluster_id.to_string(),
                          .advertise = options_.advertise,
                          .auto_create_topics = options_.auto_create_topics,
-                         .default_partitions = options_.default_partitions};
-  layout_ = consensus::BrokerLayout{.data_directory = options_.data_directory,
-                                    .identity = identity,
-                                    .create = !identity.ready,
-                                    .memtable_bytes = options_.memtable_bytes,
-                                    .wal = options_.wal,
-                                    .log = log_};
+                         .default_partitions = options_.default_partitions,
+                         .memory = plan};
+  layout_ = consensus::BrokerLayout{
+      .data_directory = options_.data_directory,
+      .identity = identity,
+      .create = !identity.ready,
+      .memtable_bytes = std::min(plan.memtable, options_.memtable_bytes_max),
+      .cache_bytes = plan.cache,
+      .wal = options_.wal,
+      .log = log_};
   co_return core::Status();
 }
 

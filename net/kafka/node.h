@@ -21,8 +21,9 @@ struct NodeOptions {
   std::optional<HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
-  std::size_t memtable_bytes = std::size_t{32} << 20;
-  lsm::WalOptions wal;  ///< Sizes only; smaller in tests.
+  std::uint64_t memory_bytes = std::uint64_t{1} << 30;     ///< See plan_memory().
+  std::size_t memtable_bytes_max = std::size_t{32} << 20;  ///< Smaller in tests.
+  lsm::WalOptions wal;                                     ///< Sizes only; smaller in tests.
 };
 
 /// Which part of the start failed; the program's exit code depends on it.

@@ -58,7 +58,7 @@ class BrokerProgram final : public NodeProgram {
     net::kafka::NodeOptions options;
     options.data_directory = "/data";
     options.port = kPort;
-    options.memtable_bytes = 48 << 10;
+    options.memtable_bytes_max = 48 << 10;
     options.wal.segment_bytes = 128 << 10;
     options.wal.first_segment_bytes = 16 << 10;
     options.wal.buffer_bytes = 32 << 10;

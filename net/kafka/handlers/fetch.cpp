@@ -24,6 +24,10 @@ using consensus::Offset;
 
 // Kafka's fetch.max.bytes.
 constexpr std::uint64_t kResponseBytesMax = 55u << 20;
+// A fetch gets a share of the memory that is free, so that many clients that don't take their
+// answers are needed to use it up; and so much at least, for which it waits.
+constexpr std::uint64_t kShareOfFree = 8;
+constexpr std::uint64_t kGrantedMin = std::uint64_t{1} << 20;
 
 /// One partition of the request that exists here.
 struct Item {
@@ -134,6 +138,9 @@ class FetchWork {
     co_return std::move(response_);
   }
 
+  /// Units of RequestContext::responses that the answer holds.
+  [[nodiscard]] std::uint64_t reserved() const { return reserved_; }
+
   [[nodiscard]] std::optional<core::Shard::Id> only_home() const {
     return by_home_.size() == 1 ? std::optional(by_home_.front().home->shard().id()) : std::nullopt;
   }
@@ -180,10 +187,39 @@ class FetchWork {
     found->items.push_back(item);
   }
 
+  /// Takes memory for the records that will be read: what was asked for, or less when there is
+  /// little. (A first batch that is larger still goes beyond it.)
+  core::Task<std::uint64_t> reserve() {
+    std::uint64_t wanted = 0;
+    for (const AtHome& at : by_home_) {
+      for (const Item& item : at.items)
+        wanted += static_cast<std::uint64_t>(std::max(item.asked.partition_max_bytes, 0));
+    }
+    const auto asked = static_cast<std::uint64_t>(std::max(request_.max_bytes, 0));
+    wanted = std::min({wanted, asked, kResponseBytesMax});
+    core::Semaphore& responses = context_.responses;
+    const std::uint64_t share = std::max(responses.available() / kShareOfFree, kGrantedMin);
+    const std::uint64_t granted = std::min(wanted, share);
+    release();
+    if (granted == 0) co_return 0;
+    bool got = responses.try_acquire(granted);
+    if (!got) got = co_await responses.acquire(granted, {}, context_.token);
+    if (got) reserved_ = granted;
+    co_return reserved_;
+  }
+  void release() {
+    if (reserved_ > 0) context_.responses.release(std::exchange(reserved_, 0));
+  }
+  /// Gives back what the records that were read do not need.
+  void settle() {
+    if (bytes_ >= reserved_) return;
+    context_.responses.release(reserved_ - bytes_);
+    reserved_ = bytes_;
+  }
+
   core::Task<void> read() {
-    ReadLimits limits{
-        .bytes_left = std::min<std::uint64_t>(
-            static_cast<std::uint64_t>(std::max(request_.max_bytes, 0)), kResponseBytesMax)};
+    const std::uint64_t granted = co_await reserve();
+    ReadLimits limits{.bytes_left = granted};
     bytes_ = 0;
     for (AtHome& at : by_home_) {
       auto outcomes = co_await core::call(context_.shard(), at.home->shard(), &read_there, at.home,
@@ -197,6 +233,7 @@ class FetchWork {
         fill(response_.topics[item.topic_at].partitions[item.partition_at], std::move(outcomes[i]));
       }
     }
+    settle();
   }
 
   void fill(FetchPartitionResponse& entry, ReadOutcome outcome) {
@@ -268,6 +305,7 @@ class FetchWork {
   std::shared_ptr<const consensus::MetadataImage> image_;
   std::vector<AtHome> by_home_;
   std::uint64_t bytes_ = 0;
+  std::uint64_t reserved_ = 0;
   bool any_error_ = false;
 };
 
@@ -287,6 +325,7 @@ core::Task<Reply> handle_fetch(RequestContext context) {
   const FetchResponse response = co_await work.run();
   Reply answered = reply(context, response);
   answered.served_by = work.only_home();
+  answered.reserved = work.reserved();
   co_return answered;
 }
 
