@@ -8,48 +8,16 @@
 #include <vector>
 
 #include "test/support/budget.h"
-#include "test/support/sim_world.h"
-#include "test/support/store_workload.h"
+#include "test/support/store_damage.h"
 
 namespace sentinel {
 
 using test::Contents;
 using test::DiskImage;
-using test::NodeContext;
-using test::NodeId;
 using test::Recovered;
 using test::Script;
-using test::SimWorld;
-using test::Writer;
-using namespace std::chrono_literals;
 
 namespace {
-
-/// The disk of a store after a script and a clean stop.
-DiskImage written(const Script& script) {
-  SimWorld world(static_cast<std::uint64_t>(script.variant));
-  int acked = 0;
-  const NodeId node =
-      world.add_node({.program =
-                          [&](const NodeContext& context) {
-                            return std::make_unique<Writer>(context, script, &acked);
-                          },
-                      .image = test::empty_disk()});
-  world.start(node);
-  world.run_until([&] { return static_cast<Writer&>(*world.program(node)).done(); }, 600s);
-  REQUIRE(acked == script.batches);
-  REQUIRE(world.stop(node));
-  return world.disk(node).image();
-}
-
-std::vector<std::string> files_of(const DiskImage& disk) {
-  std::vector<std::string> paths;
-  for (const std::string& entry : disk.listing()) {
-    const std::string path = entry.substr(0, entry.find('='));
-    if (!path.ends_with('/')) paths.push_back(path);
-  }
-  return paths;
-}
 
 /// Either all is there, or the error names a file of the store.
 void check_honest(const Recovered& recovered, const Contents& expected) {
@@ -64,7 +32,7 @@ void check_honest(const Recovered& recovered, const Contents& expected) {
 
 TEST_CASE("a flipped bit anywhere in the store is harmless or named, never a silent loss") {
   const Script script{.variant = 1, .batches = 30};
-  const DiskImage disk = written(script);
+  const DiskImage disk = test::written(script);
   const Contents expected = test::contents_after(script, script.batches);
   REQUIRE(test::recover(disk, false).contents == expected);
   DiskImage unchanged;
@@ -74,7 +42,7 @@ TEST_CASE("a flipped bit anywhere in the store is harmless or named, never a sil
   std::uint64_t tried = 0;
   std::uint64_t in_tables = 0;
   std::uint64_t unused = 0;
-  for (const std::string& path : files_of(disk)) {
+  for (const std::string& path : test::files_of(disk)) {
     const std::string contents = *disk.get(path);
     const std::uint64_t step = contents.size() / test::budget(400, 20) + 1;
     for (std::uint64_t offset = random.below(step); offset < contents.size();
@@ -105,9 +73,9 @@ TEST_CASE("a flipped bit anywhere in the store is harmless or named, never a sil
 
 TEST_CASE("a file that is cut, missing or another's is named") {
   const Script script{.variant = 2, .batches = 30};
-  const DiskImage disk = written(script);
+  const DiskImage disk = test::written(script);
   const Contents expected = test::contents_after(script, script.batches);
-  const std::vector<std::string> paths = files_of(disk);
+  const std::vector<std::string> paths = test::files_of(disk);
   for (const std::string& path : paths) {
     CAPTURE(path);
     const std::string contents = *disk.get(path);
@@ -135,9 +103,9 @@ TEST_CASE("a file that is cut, missing or another's is named") {
 }
 
 TEST_CASE("without its manifest a store does not start empty") {
-  const DiskImage disk = written(Script{.variant = 0, .batches = 5});
+  const DiskImage disk = test::written(Script{.variant = 0, .batches = 5});
   DiskImage bare = test::empty_disk();
-  for (const std::string& path : files_of(disk)) {
+  for (const std::string& path : test::files_of(disk)) {
     if (path.find("manifest") == std::string::npos) bare.put(path, *disk.get(path));
   }
   const Recovered recovered = test::recover(bare, false);
