@@ -13,9 +13,9 @@
 #include <string>
 #include <vector>
 
-#include "core/crc32c.h"
 #include "lsm/log_reader.h"
 #include "lsm/wal.h"
+#include "test/support/log_blocks.h"
 #include "test/support/memory_ring.h"
 #include "test/support/run_task.h"
 
@@ -25,7 +25,6 @@ namespace {
 constexpr lsm::FileNumber kNumber{3};
 constexpr std::uint32_t kGeneration = 3;
 constexpr std::size_t kFileBlocks = 12;
-constexpr std::size_t kCrcAt = 8;
 
 void require(bool condition) {
   if (!condition) std::abort();
@@ -60,15 +59,6 @@ std::vector<std::byte> good_log() {
     block += encoder.blocks();
   }
   return file;
-}
-
-void make_checksums_right(std::vector<std::byte>& file) {
-  for (std::size_t at = 0; at + lsm::kLogBlockBytes <= file.size(); at += lsm::kLogBlockBytes) {
-    const core::ByteSpan block = std::span(file).subspan(at, lsm::kLogBlockBytes);
-    const std::uint32_t crc =
-        core::crc32c_extend(core::crc32c(block.first(kCrcAt)), block.subspan(kCrcAt + 4));
-    core::store_be(file.data() + at + kCrcAt, crc);
-  }
 }
 
 struct Outcome {
@@ -116,7 +106,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       const std::size_t at = input.u32() % file.size();
       file[at] ^= static_cast<std::byte>(input.u8());
     }
-    if ((mode & 2) != 0) make_checksums_right(file);
+    if ((mode & 2) != 0) test::make_block_checksums_right(file);
   }
   test::MemoryRing ring;
   core::Shard shard(0, ring, 1);
