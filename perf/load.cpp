@@ -37,6 +37,8 @@ using net::kafka::BrokerConnection;
 
 // Beyond this an open loop is no longer: the machine can't even start what is due.
 constexpr std::uint64_t kOpenLoopInFlight = 20'000;
+// Batches with keys differ, so many of them.
+constexpr std::size_t kBatchesWithKeys = 256;
 
 struct LoadOptions {
   std::string broker;
@@ -49,6 +51,8 @@ struct LoadOptions {
   std::int32_t in_flight = 1;
   std::size_t record_bytes = 1024;
   std::int32_t batch_records = 1;
+  std::uint64_t keys = 0;
+  std::vector<std::string> configs;
   double seconds = 10;
   double warmup_seconds = 1;
   std::int16_t acks = -1;
@@ -72,7 +76,8 @@ class Load {
  private:
   struct Lane {
     std::unique_ptr<BrokerConnection> connection;
-    std::int32_t partition = 0;
+    std::vector<std::int32_t> partitions;  // Written to in turn.
+    std::size_t next_partition = 0;
   };
 
   core::Task<core::Status> prepare(net::kafka::Client* client);
@@ -96,7 +101,8 @@ class Load {
 
   core::Shard& shard_;
   const LoadOptions& options_;
-  core::Bytes batch_;
+  std::vector<core::Bytes> batches_to_send_;  // Sent in turn.
+  std::size_t next_batch_ = 0;
   std::vector<Lane> lanes_;
   core::TimePoint begin_;
   core::TimePoint end_;
@@ -112,7 +118,10 @@ core::Bytes make_batch(const LoadOptions& options, core::Random& random, std::in
   std::string value(options.record_bytes, '\0');
   for (std::int32_t i = 0; i < options.batch_records; ++i) {
     for (char& c : value) c = static_cast<char>('a' + random.below(26));
-    builder.add(now_ms, std::nullopt, core::as_bytes(value));
+    std::string key;
+    if (options.keys > 0) key = fmt::format("key-{:010}", random.below(options.keys));
+    builder.add(now_ms, options.keys > 0 ? std::optional(core::as_bytes(key)) : std::nullopt,
+                core::as_bytes(value));
   }
   return builder.finish();
 }
@@ -123,19 +132,29 @@ core::Task<core::Status> Load::prepare(net::kafka::Client* client) {
   wanted.name = options_.topic;
   wanted.partitions = options_.partitions > 0 ? options_.partitions : options_.connections;
   wanted.configs.emplace_back("max.message.bytes", "16777216");
+  for (const std::string& config : options_.configs) {
+    const std::size_t equals = config.find('=');
+    wanted.configs.emplace_back(config.substr(0, equals), config.substr(equals + 1));
+  }
   auto created = co_await client->create_topic(std::move(wanted), deadline);
   if (!created && created.error().code != core::Errc::already_exists)
     co_return std::unexpected(std::move(created).error());
   SENTINEL_CO_TRY(topic, co_await client->topic(options_.topic, false, deadline));
-  batch_ =
-      make_batch(options_, shard_.random(), shard_.ring().wall_now().time_since_epoch().count());
-  for (std::int32_t i = 0; i < options_.connections; ++i) {
-    const net::kafka::PartitionView& partition =
-        topic.partitions[static_cast<std::size_t>(i) % topic.partitions.size()];
+  const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
+  for (std::size_t i = 0; i < (options_.keys > 0 ? kBatchesWithKeys : 1); ++i)
+    batches_to_send_.push_back(make_batch(options_, shard_.random(), now_ms));
+  const auto connections = static_cast<std::size_t>(options_.connections);
+  for (std::size_t i = 0; i < connections; ++i) {
+    const auto& first = topic.partitions[i % topic.partitions.size()];
     Lane& lane = lanes_.emplace_back();
-    lane.partition = partition.index;
-    lane.connection = std::make_unique<BrokerConnection>(
-        shard_, *client->address_of(partition.leader), "sentinel-load");
+    lane.partitions.push_back(first.index);
+    // The partitions are divided among the connections, as far as one broker has them.
+    for (std::size_t p = i + connections; p < topic.partitions.size(); p += connections) {
+      if (topic.partitions[p].leader == first.leader)
+        lane.partitions.push_back(topic.partitions[p].index);
+    }
+    lane.connection = std::make_unique<BrokerConnection>(shard_, *client->address_of(first.leader),
+                                                         "sentinel-load");
     SENTINEL_CO_CHECK(co_await lane.connection->connect(deadline));
   }
   co_return core::Status();
@@ -212,8 +231,8 @@ core::Task<void> Load::one(Lane* lane, core::TimePoint due) {
   net::kafka::ProduceTopic& topic = request.topics.emplace_back();
   topic.name = options_.topic;
   net::kafka::ProducePartition& part = topic.partitions.emplace_back();
-  part.index = lane->partition;
-  part.records = core::Chain(batch_);
+  part.index = lane->partitions[lane->next_partition++ % lane->partitions.size()];
+  part.records = core::Chain(batches_to_send_[next_batch_++ % batches_to_send_.size()]);
   const core::Deadline deadline = shard_.deadline_in(std::chrono::seconds(60));
   if (options_.acks == 0) {
     auto sent = co_await lane->connection->send(std::move(request), deadline);
@@ -292,7 +311,7 @@ po::options_description describe(LoadOptions& options) {
   add("partitions", po::value(&options.partitions)->default_value(0),
       "partitions of the topic if it is made; 0: one a connection");
   add("connections", po::value(&options.connections)->default_value(1),
-      "connections, spread over the partitions");
+      "connections, among which the partitions are divided");
   add("rate", po::value(&options.rate)->default_value(0),
       "open loop: batches a second over all connections; 0: closed loop");
   add("arrivals", po::value(&options.arrivals)->default_value("poisson"),
@@ -302,6 +321,10 @@ po::options_description describe(LoadOptions& options) {
   add("record-bytes", po::value(&options.record_bytes)->default_value(1024),
       "bytes of a record's value");
   add("batch-records", po::value(&options.batch_records)->default_value(1), "records a batch");
+  add("keys", po::value(&options.keys)->default_value(0),
+      "records have keys, so many different ones; 0: no keys");
+  add("config", po::value(&options.configs)->composing(),
+      "a topic setting, name=value, if the topic is made");
   add("seconds", po::value(&options.seconds)->default_value(10), "length of the measured span");
   add("warmup", po::value(&options.warmup_seconds)->default_value(1), "seconds of load before it");
   add("acks", po::value(&options.acks)->default_value(-1),
@@ -323,6 +346,9 @@ std::optional<std::string> complaint(const LoadOptions& options) {
   if (options.record_bytes * static_cast<std::size_t>(options.batch_records) >
       (std::size_t{15} << 20))
     return "a batch is at most 15 MiB";
+  for (const std::string& config : options.configs) {
+    if (config.find('=') == std::string::npos) return "--config is name=value";
+  }
   if (options.arrivals != "poisson" && options.arrivals != "constant")
     return "--arrivals is poisson or constant";
   if (!core::parse_io_kind(options.io)) return "--io is auto, uring or asio";

@@ -10,70 +10,13 @@ round. The report is printed and written to OUT/report.json, the latency curves 
 import argparse
 import json
 import pathlib
-import re
 import shutil
-import socket
 import statistics
-import struct
 import subprocess
 import sys
 import time
 
-START_DEADLINE = 30
-
-
-class Server:
-    """One server on an empty directory; `start_ms` is the time from exec to the first answer to ApiVersions."""
-
-    def __init__(self, binary, data):
-        shutil.rmtree(data, ignore_errors=True)
-        # The port has to be known before the server prints it, so that printing is not in the measured path.
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        began = time.monotonic()
-        self.process = subprocess.Popen([binary, "--port", str(self.port), "--data", str(data)],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.start_ms = 1000 * (self._first_answer(began) - began)
-
-    def _first_answer(self, began):
-        # ApiVersions version 0, correlation id 1, no client id.
-        request = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-        while time.monotonic() < began + START_DEADLINE:
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
-                    connection.sendall(request)
-                    if len(connection.recv(4)) == 4:
-                        return time.monotonic()
-            except ConnectionRefusedError:
-                if self.process.poll() is not None:
-                    sys.exit(f"sentinel-server ended with {self.process.returncode} instead of listening")
-                time.sleep(0.0002)
-        sys.exit("sentinel-server does not answer")
-
-    @property
-    def broker(self):
-        return f"127.0.0.1:{self.port}"
-
-    def wakeups(self):
-        """How often the server's own threads, and the kernel's workers for its rings, have slept and woken."""
-        own, kernel = 0, 0
-        for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir():
-            switches = int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)", (task / "status").read_text(), re.MULTILINE)[1])
-            if (task / "comm").read_text().startswith("iou-"):
-                kernel += switches
-            else:
-                own += switches
-        return own, kernel
-
-    def resident_mib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait()
-
+from measured import Server
 
 class Report:
     def __init__(self, options):
