@@ -42,6 +42,10 @@ struct Topic {
   std::int32_t partition_count = 0;
   std::vector<ConfigEntry> configs;
 
+  /// Whether it has a partition of this number, as a client gave it.
+  [[nodiscard]] bool has(std::int32_t partition) const {
+    return partition >= 0 && partition < partition_count;
+  }
   [[nodiscard]] GroupId group(PartitionIndex partition) const {
     return first_group + static_cast<std::uint64_t>(partition.value());
   }

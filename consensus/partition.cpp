@@ -56,6 +56,21 @@ class BatchGatherer {
   std::size_t used_ = 0;
 };
 
+/// A record from far ahead would keep all that comes behind it from growing old.
+Result<void> check_timestamps(const RecordBatchView& batch, const AppendOptions& options,
+                              std::int64_t now_ms) {
+  if (options.log_append_time) return {};
+  const auto limit = std::numeric_limits<std::int64_t>::max();
+  if (options.ahead_ms_max < limit - now_ms &&
+      batch.max_timestamp() > now_ms + options.ahead_ms_max)
+    return std::unexpected(Errc::invalid_timestamp);
+  if (options.behind_ms_max == limit) return {};
+  const auto smallest = smallest_timestamp(batch);
+  if (!smallest) return std::unexpected(smallest.error());
+  if (*smallest < now_ms - options.behind_ms_max) return std::unexpected(Errc::invalid_timestamp);
+  return {};
+}
+
 }  // namespace
 
 Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
@@ -124,6 +139,8 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   if (!valid) co_return std::unexpected(valid.error());
   const RecordBatchView& view = *valid;
   const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
+  if (const auto timely = check_timestamps(view, options, now_ms); !timely)
+    co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
   if (check.outcome == ProducerCheck::Outcome::out_of_order)
     co_return std::unexpected(Errc::out_of_order_sequence);

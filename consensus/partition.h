@@ -6,6 +6,7 @@
 /// entries are committed.
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -34,6 +35,9 @@ struct AppendOptions {
   std::int16_t produce_version = 0;  ///< Of the request: zstd needs 7.
   bool log_append_time = false;      ///< message.timestamp.type of the topic.
   bool keys_required = false;        ///< The topic is compacted.
+  /// How far timestamps may lie before and behind the broker's clock.
+  std::int64_t behind_ms_max = std::numeric_limits<std::int64_t>::max();
+  std::int64_t ahead_ms_max = std::numeric_limits<std::int64_t>::max();
 };
 
 struct Appended {
@@ -97,7 +101,7 @@ class Partition final : public StateMachine {
 
   /// Checks, stamps and appends one record batch; resolves when it is committed. The batch's bytes
   /// are stamped in place and kept. Its offset is taken when the task starts. Errors: those of
-  /// validate_for_produce() and of ProducerState, not_leader, closed.
+  /// validate_for_produce() and of ProducerState, invalid_timestamp, not_leader, closed.
   core::Task<Result<Appended>> append(core::Bytes batch, AppendOptions options);
 
   /// Errc::offset_out_of_range outside [log start, log end]; empty between high watermark and log

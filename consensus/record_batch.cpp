@@ -266,6 +266,18 @@ Result<std::optional<FoundRecord>> find_timestamp(ByteSpan bytes, std::int64_t t
   }
 }
 
+Result<std::int64_t> smallest_timestamp(const RecordBatchView& batch) {
+  auto reader = RecordReader::open(batch);
+  if (!reader) return std::unexpected(reader.error());
+  std::int64_t smallest = batch.max_timestamp();
+  for (;;) {
+    const auto record = reader->next();
+    if (!record) return std::unexpected(record.error());
+    if (!record->has_value()) return smallest;
+    smallest = std::min(smallest, (*record)->timestamp_ms);
+  }
+}
+
 namespace {
 
 std::size_t nullable_size(std::optional<ByteSpan> bytes) {

@@ -191,6 +191,9 @@ struct FoundRecord {
 Result<std::optional<FoundRecord>> find_timestamp(core::ByteSpan batch, std::int64_t timestamp_ms,
                                                   Offset from = Offset(0));
 
+/// Of all records; a compressed batch is inflated for it.
+Result<std::int64_t> smallest_timestamp(const RecordBatchView& batch);
+
 struct ProducerIdentity {
   std::int64_t id = kNoProducer;
   std::int16_t epoch = -1;

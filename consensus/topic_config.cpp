@@ -12,6 +12,8 @@ namespace sentinel::consensus {
 namespace {
 
 constexpr std::int64_t kRetentionMsDefault = std::int64_t{7} * 24 * 60 * 60 * 1000;
+// As Kafka since 4.0.
+constexpr std::int64_t kAheadMsDefault = std::int64_t{60} * 60 * 1000;
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
 
 enum class ValueKind : std::uint8_t { number, share, boolean, words, text };
@@ -109,6 +111,12 @@ const ConfigEntry* find_config(const Topic& topic, std::string_view name) {
   return found == topic.configs.end() ? nullptr : &*found;
 }
 
+/// Leaves `value` as it is when the topic has no such setting.
+void read_number(const Topic& topic, std::string_view name, std::int64_t& value) {
+  if (const ConfigEntry* entry = find_config(topic, name))
+    value = parse_number(entry->value).value_or(value);
+}
+
 bool is_compacted(const Topic& topic) {
   const ConfigEntry* policy = find_config(topic, "cleanup.policy");
   return policy != nullptr && policy->value != "delete";
@@ -136,10 +144,8 @@ core::Status check_topic_config(std::string_view name, std::string_view value) {
 RetentionLimits retention_limits(const Topic& topic) {
   RetentionLimits limits{.ms = kRetentionMsDefault, .bytes = -1};
   if (!may_delete(topic)) return {};
-  if (const ConfigEntry* entry = find_config(topic, "retention.ms"))
-    limits.ms = parse_number(entry->value).value_or(limits.ms);
-  if (const ConfigEntry* entry = find_config(topic, "retention.bytes"))
-    limits.bytes = parse_number(entry->value).value_or(limits.bytes);
+  read_number(topic, "retention.ms", limits.ms);
+  read_number(topic, "retention.bytes", limits.bytes);
   return limits;
 }
 
@@ -155,6 +161,12 @@ AppendOptions append_options(const Topic& topic, std::int16_t produce_version) {
     options.log_append_time = entry->value == "LogAppendTime";
   }
   options.keys_required = is_compacted(topic);
+  options.ahead_ms_max = kAheadMsDefault;
+  if (const ConfigEntry* entry = find_config(topic, "message.timestamp.difference.max.ms")) {
+    options.ahead_ms_max = options.behind_ms_max = parse_number(entry->value).value_or(kAny);
+  }
+  read_number(topic, "message.timestamp.after.max.ms", options.ahead_ms_max);
+  read_number(topic, "message.timestamp.before.max.ms", options.behind_ms_max);
   return options;
 }
 
@@ -163,13 +175,9 @@ CleaningRules cleaning_rules(const Topic& topic) {
   rules.compact = is_compacted(topic);
   if (const ConfigEntry* entry = find_config(topic, "min.cleanable.dirty.ratio"))
     rules.dirty_share_min = parse_share(entry->value).value_or(rules.dirty_share_min);
-  const auto number = [&](std::string_view name, std::int64_t& value) {
-    if (const ConfigEntry* entry = find_config(topic, name))
-      value = parse_number(entry->value).value_or(value);
-  };
-  number("min.compaction.lag.ms", rules.lag_ms_min);
-  number("max.compaction.lag.ms", rules.lag_ms_max);
-  number("delete.retention.ms", rules.tombstone_ms);
+  read_number(topic, "min.compaction.lag.ms", rules.lag_ms_min);
+  read_number(topic, "max.compaction.lag.ms", rules.lag_ms_max);
+  read_number(topic, "delete.retention.ms", rules.tombstone_ms);
   return rules;
 }
 

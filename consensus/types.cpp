@@ -12,7 +12,9 @@ std::string_view to_string(Errc error) {
       return "the record batch is larger than max.message.bytes of the topic";
     case Errc::unsupported_compression:
       return "the compression is not known to this version of Produce";
-    case Errc::invalid_timestamp: return "the timestamp type is not the producer's to set";
+    case Errc::invalid_timestamp:
+      return "a timestamp is too far from the broker's clock, or of a type that is not the "
+             "producer's to set";
     case Errc::transactions_unsupported: return "this release has no transactions";
     case Errc::out_of_order_sequence:
       return "the sequence number does not follow the last one of this producer";

@@ -239,4 +239,32 @@ TEST_CASE_FIXTURE(Bench, "the largest timestamp is that of what is left") {
   }(&broker(), group));
 }
 
+TEST_CASE_FIXTURE(Bench, "timestamps too far from the clock are refused") {
+  const GroupId group = create("timely", {});
+  const std::int64_t now = wall_ms();
+  const auto outcome = [&](std::int64_t first, std::int64_t second,
+                           consensus::AppendOptions options) {
+    consensus::Result<consensus::Appended> appended = std::unexpected(consensus::Errc::closed);
+    run([](test::SimBroker* broker, GroupId to, std::pair<std::int64_t, std::int64_t> times,
+           consensus::AppendOptions with,
+           consensus::Result<consensus::Appended>* out) -> Task<void> {
+      auto partition = co_await broker->shard().partition(to);
+      RecordBatchBuilder builder(consensus::Codec::lz4);
+      builder.add(times.first, std::nullopt, core::as_bytes("v"));
+      builder.add(times.second, std::nullopt, core::as_bytes("v"));
+      *out = co_await (*partition)->append(builder.finish(), with);
+    }(&broker(), group, {first, second}, options, &appended));
+    return appended.has_value() ? std::optional<consensus::Errc>() : appended.error();
+  };
+  consensus::AppendOptions options{.batch_bytes_max = 1 << 20, .produce_version = 9};
+  options.ahead_ms_max = 3'600'000;
+  options.behind_ms_max = 1000;
+  CHECK(outcome(now, now + 3'600'000, options) == std::nullopt);
+  CHECK(outcome(now + 3'700'000, now, options) == consensus::Errc::invalid_timestamp);
+  CHECK(outcome(now, now - 2000, options) == consensus::Errc::invalid_timestamp);
+  CHECK(outcome(now - 500, now, options) == std::nullopt);
+  options.log_append_time = true;
+  CHECK(outcome(now + 3'700'000, now - 2000, options) == std::nullopt);
+}
+
 }  // namespace sentinel

@@ -44,7 +44,7 @@ core::Task<Reply> handle_delete_records(RequestContext context) {
     const consensus::Topic* topic = image->find(asked.name);
     for (const DeleteRecordsPartition& partition : asked.partitions) {
       const std::int32_t index = partition.partition_index;
-      if (topic == nullptr || index < 0 || index >= topic->partition_count) {
+      if (topic == nullptr || !topic->has(index)) {
         DeleteRecordsPartitionResult& unknown = answered.partitions.emplace_back();
         unknown.partition_index = index;
         unknown.error_code = ErrorCode::unknown_topic_or_partition;

@@ -165,8 +165,7 @@ class FetchWork {
       for (const FetchPartition& partition : asked.partitions) {
         FetchPartitionResponse& entry = answered.partitions.emplace_back();
         entry.partition_index = partition.partition;
-        if (topic == nullptr || partition.partition < 0 ||
-            partition.partition >= topic->partition_count) {
+        if (topic == nullptr || !topic->has(partition.partition)) {
           const bool unknown_id = by_id && topic == nullptr;
           refuse(entry,
                  unknown_id ? ErrorCode::unknown_topic_id : ErrorCode::unknown_topic_or_partition);

@@ -94,8 +94,7 @@ core::Task<Reply> handle_list_offsets(RequestContext context) {
     const consensus::Topic* topic = image->find(asked.name);
     for (const ListOffsetsPartition& partition : asked.partitions) {
       ErrorCode error = ErrorCode::none;
-      if (topic == nullptr || partition.partition_index < 0 ||
-          partition.partition_index >= topic->partition_count) {
+      if (topic == nullptr || !topic->has(partition.partition_index)) {
         error = ErrorCode::unknown_topic_or_partition;
       } else if (is_repeated(asked, partition)) {
         error = ErrorCode::invalid_request;

@@ -52,8 +52,7 @@ core::Task<Reply> handle_offset_for_leader_epoch(RequestContext context) {
     answered.topic = asked.topic;
     const consensus::Topic* topic = image->find(asked.topic);
     for (const LeaderEpochPartition& partition : asked.partitions) {
-      if (topic == nullptr || partition.partition < 0 ||
-          partition.partition >= topic->partition_count) {
+      if (topic == nullptr || !topic->has(partition.partition)) {
         LeaderEpochPartitionResponse& unknown = answered.partitions.emplace_back();
         unknown.partition = partition.partition;
         unknown.error_code = ErrorCode::unknown_topic_or_partition;

@@ -49,7 +49,7 @@ core::Task<void> append_one(RequestContext context, const consensus::Topic* topi
                             std::int32_t index, std::optional<core::Chain> records,
                             ProducePartitionResponse* response) {
   response->index = index;
-  if (topic == nullptr || index < 0 || index >= topic->partition_count) {
+  if (topic == nullptr || !topic->has(index)) {
     response->error_code = ErrorCode::unknown_topic_or_partition;
     response->base_offset = -1;
     co_return;
@@ -103,7 +103,7 @@ std::optional<core::Shard::Id> only_home(const RequestContext& context,
     const consensus::Topic* topic = context.broker.image()->find(asked.name);
     if (topic == nullptr) return std::nullopt;
     for (const ProducePartition& partition : asked.partitions) {
-      if (partition.index < 0 || partition.index >= topic->partition_count) return std::nullopt;
+      if (!topic->has(partition.index)) return std::nullopt;
       const core::Shard::Id home =
           context.broker.home_of(topic->group(consensus::PartitionIndex(partition.index)))
               .shard()
