@@ -3,7 +3,8 @@
 /// With --rate it is an open loop: batches are due at times that a Poisson process (or a metronome)
 /// has fixed beforehand, and latency counts from the moment a batch was due, so that a broker that
 /// stalls is charged for everything it holds up. Without --rate each connection keeps --in-flight
-/// batches on their way. Batches are encoded before the run.
+/// batches on their way. Batches are encoded before the run. With --consume it reads instead
+/// (perf/drain.h).
 
 #include <fmt/format.h>
 
@@ -25,6 +26,7 @@
 #include "core/sync.h"
 #include "net/kafka/client.h"
 #include "net/kafka/messages/produce.h"
+#include "perf/drain.h"
 #include "perf/picture.h"
 
 namespace sentinel::perf {
@@ -55,10 +57,15 @@ struct LoadOptions {
   std::vector<std::string> configs;
   double seconds = 10;
   double warmup_seconds = 1;
+  std::uint64_t total_mib = 0;
   std::int16_t acks = -1;
   std::uint64_t seed = 1;
   std::string json;
   std::string svg;
+  bool consume = false;
+  bool verify = false;
+  std::int32_t fetch_bytes = 1 << 20;
+  std::int32_t partitions_a_fetch = 1;
 };
 
 core::Duration to_duration(double seconds) {
@@ -86,14 +93,14 @@ class Load {
   core::Task<void> open_request(Lane* lane, core::TimePoint due);
   core::Task<void> one(Lane* lane, core::TimePoint due);
   void count(core::TimePoint due);
-  [[nodiscard]] bool over() const { return failure_.has_value() || shard_.now() >= end_; }
+  [[nodiscard]] bool over() const;
   void print_report() const;
   [[nodiscard]] std::string json_report() const;
   [[nodiscard]] double quantile_us(double q) const {
     return static_cast<double>(latencies_.percentile(q * 100)) / 1e3;
   }
   [[nodiscard]] double records_per_second() const {
-    return static_cast<double>(batches_) * options_.batch_records / options_.seconds;
+    return static_cast<double>(batches_) * options_.batch_records / seconds_;
   }
   [[nodiscard]] double megabytes_per_second() const {
     return records_per_second() * static_cast<double>(options_.record_bytes) / 1e6;
@@ -107,6 +114,8 @@ class Load {
   core::TimePoint begin_;
   core::TimePoint end_;
   core::Histogram latencies_;  // Nanoseconds.
+  double seconds_ = 0;         // Of the measured span.
+  std::uint64_t started_ = 0;
   std::uint64_t batches_ = 0;
   std::optional<core::Error> failure_;
   core::Semaphore open_slots_;
@@ -176,8 +185,9 @@ core::Task<ExitCode> Load::run() {
   }
   auto prepared = co_await prepare(client->get());
   if (prepared) {
-    begin_ = shard_.now() + to_duration(options_.warmup_seconds);
-    end_ = begin_ + to_duration(options_.seconds);
+    const bool by_time = options_.total_mib == 0;
+    begin_ = shard_.now() + to_duration(by_time ? options_.warmup_seconds : 0);
+    end_ = by_time ? begin_ + to_duration(options_.seconds) : core::TimePoint::max();
     if (options_.rate > 0) {
       scope_.spawn(open_loop());
     } else {
@@ -186,6 +196,8 @@ core::Task<ExitCode> Load::run() {
       }
     }
     co_await scope_.join();
+    seconds_ =
+        by_time ? options_.seconds : std::chrono::duration<double>(shard_.now() - begin_).count();
   } else {
     failure_ = std::move(prepared).error();
   }
@@ -199,8 +211,18 @@ core::Task<ExitCode> Load::run() {
   co_return ExitCode::ok;
 }
 
+bool Load::over() const {
+  if (failure_.has_value() || shard_.now() >= end_) return true;
+  const std::uint64_t batch_bytes =
+      options_.record_bytes * static_cast<std::uint64_t>(options_.batch_records);
+  return options_.total_mib > 0 && started_ * batch_bytes >= options_.total_mib << 20;
+}
+
 core::Task<void> Load::closed_worker(Lane* lane) {
-  while (!over()) co_await one(lane, shard_.now());
+  while (!over()) {
+    ++started_;
+    co_await one(lane, shard_.now());
+  }
 }
 
 core::Task<void> Load::open_loop() {
@@ -272,9 +294,9 @@ void Load::print_report() const {
           : fmt::format("closed loop, {} in flight per connection", options_.in_flight);
   fmt::print("{} connection(s), {} record(s) of {} bytes a batch, acks={}, {}, {} s\n",
              options_.connections, options_.batch_records, options_.record_bytes, options_.acks,
-             mode, options_.seconds);
+             mode, seconds_);
   fmt::print("throughput  {:.0f} records/s, {:.1f} MB/s, {:.0f} batches/s\n", records_per_second(),
-             megabytes_per_second(), static_cast<double>(batches_) / options_.seconds);
+             megabytes_per_second(), static_cast<double>(batches_) / seconds_);
   fmt::print(
       "latency us  p50 {:.0f}  p90 {:.0f}  p99 {:.0f}  p99.9 {:.0f}  p99.99 {:.0f}  max {:.0f}\n",
       quantile_us(0.5), quantile_us(0.9), quantile_us(0.99), quantile_us(0.999),
@@ -297,9 +319,21 @@ std::string Load::json_report() const {
       "\"p50\":{:.1f},\"p90\":{:.1f},"
       "\"p99\":{:.1f},\"p99.9\":{:.1f},\"p99.99\":{:.1f},\"max\":{:.1f}}}}}\n",
       options_.connections, options_.record_bytes, options_.batch_records, options_.acks,
-      options_.rate, options_.in_flight, options_.seconds, batches_, records_per_second(),
+      options_.rate, options_.in_flight, seconds_, batches_, records_per_second(),
       megabytes_per_second(), quantile_us(0.5), quantile_us(0.9), quantile_us(0.99),
       quantile_us(0.999), quantile_us(0.9999), static_cast<double>(latencies_.max()) / 1e3);
+}
+
+void describe_consuming(po::options_description& flags, LoadOptions& options) {
+  auto add = flags.add_options();
+  add("consume", po::bool_switch(&options.consume),
+      "read the topic once from its start to its present end, with --in-flight fetches on each of "
+      "--connections");
+  add("fetch-bytes", po::value(&options.fetch_bytes)->default_value(1 << 20),
+      "consume: bytes of a partition in one answer");
+  add("fetch-partitions", po::value(&options.partitions_a_fetch)->default_value(1),
+      "consume: partitions that one fetch asks for");
+  add("verify", po::bool_switch(&options.verify), "consume: check the checksum of each batch");
 }
 
 po::options_description describe(LoadOptions& options) {
@@ -326,6 +360,8 @@ po::options_description describe(LoadOptions& options) {
   add("config", po::value(&options.configs)->composing(),
       "a topic setting, name=value, if the topic is made");
   add("seconds", po::value(&options.seconds)->default_value(10), "length of the measured span");
+  add("total-mib", po::value(&options.total_mib)->default_value(0),
+      "closed loop: end after so many MiB of values instead of --seconds");
   add("warmup", po::value(&options.warmup_seconds)->default_value(1), "seconds of load before it");
   add("acks", po::value(&options.acks)->default_value(-1),
       "-1 all, 1 leader, 0 none (then latency is that of sending)");
@@ -333,6 +369,7 @@ po::options_description describe(LoadOptions& options) {
   add("seed", po::value(&options.seed)->default_value(1), "of arrivals and contents");
   add("json", po::value(&options.json), "write the figures to this file");
   add("svg", po::value(&options.svg), "write the latency curve to this file");
+  describe_consuming(flags, options);
   add("help", "print this text");
   return flags;
 }
@@ -341,6 +378,10 @@ std::optional<std::string> complaint(const LoadOptions& options) {
   if (options.connections < 1 || options.in_flight < 1 || options.batch_records < 1) {
     return "--connections, --in-flight and --batch-records are at least 1";
   }
+  if (options.fetch_bytes < 1 || options.partitions_a_fetch < 1)
+    return "--fetch-bytes and --fetch-partitions are at least 1";
+  if (options.total_mib > 0 && options.rate > 0)
+    return "--total-mib is for the closed loop, which has no --rate";
   if (options.seconds <= 0 || options.warmup_seconds < 0 || options.rate < 0)
     return "--seconds, --warmup and --rate are not negative";
   if (options.record_bytes * static_cast<std::size_t>(options.batch_records) >
@@ -356,6 +397,18 @@ std::optional<std::string> complaint(const LoadOptions& options) {
 }
 
 core::Task<int> program(core::Shard& shard, const LoadOptions* options) {
+  if (options->consume) {
+    const DrainOptions reading{.broker = options->broker,
+                               .topic = options->topic,
+                               .connections = options->connections,
+                               .in_flight = options->in_flight,
+                               .partitions_a_fetch = options->partitions_a_fetch,
+                               .fetch_bytes = options->fetch_bytes,
+                               .verify = options->verify,
+                               .json = options->json};
+    const ExitCode code = co_await drain(shard, &reading);
+    co_return static_cast<int>(code);
+  }
   Load load(shard, *options);
   const ExitCode code = co_await load.run();
   co_return static_cast<int>(code);

@@ -6,6 +6,9 @@
 /// each was due, so that a disk that stalls is charged for everything it holds up, the rate of
 /// durable sequential writing in 1 MiB pieces, and a 1 KiB round trip over the loopback between two
 /// threads.
+///
+/// With --read it measures instead how fast the device reads existing files from end to end:
+/// O_DIRECT, 1 MiB at a time, several in flight.
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -15,12 +18,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -33,6 +39,7 @@ constexpr std::size_t kPiece = std::size_t{1} << 20;
 constexpr std::size_t kFileBytes = std::size_t{64} << 20;
 constexpr std::size_t kMessage = 1024;
 constexpr std::chrono::milliseconds kPace(2);
+constexpr int kReadsInFlight = 8;
 
 [[noreturn]] void die(const char* what) {
   std::perror(what);
@@ -169,13 +176,62 @@ std::vector<double> measure_loopback(int rounds) {
   return latencies;
 }
 
+/// The pieces of all files, one behind the other, up to a limit.
+struct Piece {
+  int file;
+  off_t offset;
+};
+
+std::vector<Piece> pieces_of(std::span<char*> paths, std::size_t count_max) {
+  std::vector<Piece> pieces;
+  for (const char* path : paths) {
+    int file = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+    if (file < 0) file = open(path, O_RDONLY | O_CLOEXEC);
+    if (file < 0) die(path);
+    const off_t size = lseek(file, 0, SEEK_END);
+    for (off_t at = 0; at < size && pieces.size() < count_max; at += kPiece)
+      pieces.push_back({file, at});
+    if (pieces.size() >= count_max) break;
+  }
+  return pieces;
+}
+
+void measure_reading(std::span<char*> paths, std::size_t mib_max) {
+  const std::vector<Piece> pieces = pieces_of(paths, mib_max);
+  std::atomic<std::size_t> next = 0;
+  std::atomic<std::uint64_t> bytes = 0;
+  std::vector<std::thread> readers;
+  const auto begin = Clock::now();
+  for (int i = 0; i < kReadsInFlight; ++i) {
+    readers.emplace_back([&] {
+      const auto room = aligned(kPiece);
+      for (std::size_t at = next++; at < pieces.size(); at = next++) {
+        const ssize_t length = pread(pieces[at].file, room.get(), kPiece, pieces[at].offset);
+        if (length < 0) die("pread");
+        bytes += static_cast<std::uint64_t>(length);
+      }
+    });
+  }
+  for (std::thread& reader : readers) reader.join();
+  const double seconds = microseconds(Clock::now() - begin) / 1e6;
+  fmt::print("{{\"bytes\":{},\"seconds\":{:.3f},\"read_mb_per_s\":{:.1f}}}\n", bytes.load(),
+             seconds, static_cast<double>(bytes.load()) / 1e6 / seconds);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const std::span<char*> arguments(argv, static_cast<std::size_t>(argc));
+  if (argc >= 4 && arguments[1] == std::string_view("--read")) {
+    measure_reading(arguments.subspan(3),
+                    static_cast<std::size_t>(std::max(1, std::atoi(arguments[2]))));
+    return 0;
+  }
   if (argc < 2 || argc > 3 || argv[1][0] == '-') {
     fmt::print(stderr,
-               "usage: sentinel-probe DIRECTORY [WRITES]\nMeasures the disk under DIRECTORY and "
-               "the loopback; prints JSON.\n");
+               "usage: sentinel-probe DIRECTORY [WRITES]\n       sentinel-probe --read MIB "
+               "FILE...\nMeasures the disk under DIRECTORY and the loopback, or how fast files "
+               "are read, up to MIB; prints JSON.\n");
     return 2;
   }
   const int writes = argc == 3 ? std::max(1, std::atoi(argv[2])) : 2000;

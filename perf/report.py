@@ -18,6 +18,7 @@ import time
 
 from measured import Server
 
+
 class Report:
     def __init__(self, options):
         self.options = options
