@@ -85,14 +85,31 @@ core::Task<core::Status> Db::recover() {
   co_return core::Status();
 }
 
-core::Task<void> Db::write(WriteBatch batch) {
+core::Task<void> Db::write(WriteBatch batch, Durability durability) {
+  if (durability == Durability::queued && try_write(batch)) co_return;
   SENTINEL_ASSERT(!closing_ && !batch.empty());
   batch.set_first_sequence(next_sequence_);
-  next_sequence_ = next_sequence_ + batch.count();
-  counters_.user_bytes += batch.body_bytes();
-  co_await wal_->append(batch);
+  note_given(batch);
+  co_await wal_->append(batch, durability);
   apply(batch);
   rotate_if_full();
+}
+
+bool Db::try_write(WriteBatch& batch) {
+  SENTINEL_ASSERT(!closing_ && !batch.empty());
+  // Batches take effect in order, so none may be on its way.
+  if (visible_.next() != next_sequence_) return false;
+  batch.set_first_sequence(next_sequence_);
+  if (!wal_->try_append(batch)) return false;
+  note_given(batch);
+  apply(batch);
+  rotate_if_full();
+  return true;
+}
+
+void Db::note_given(const WriteBatch& batch) {
+  next_sequence_ = batch.last_sequence().next();
+  counters_.user_bytes += batch.body_bytes();
 }
 
 void Db::apply(const WriteBatch& batch) {

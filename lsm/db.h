@@ -88,7 +88,17 @@ class Db {
 
   /// Makes the batch durable and visible, as a whole. Batches take effect in the order of the
   /// calls: the position is taken when the task starts. Never resolves after a write failure.
-  core::Task<void> write(WriteBatch batch);
+  ///
+  /// With Durability::queued it is made visible, and durable later, after all batches before it: by
+  /// itself soon, and certainly before a later durable write or a later sync() resolves. What waits
+  /// for the disk is bounded by the log's buffers; when they are full, so does the write. The
+  /// broker does not use it: what it acknowledges is on disk.
+  core::Task<void> write(WriteBatch batch, Durability durability = Durability::on_disk);
+  /// A write with Durability::queued that does not wait; false, with nothing done, when it would
+  /// have to. The disk gets its turn only when the caller waits for something.
+  bool try_write(WriteBatch& batch);
+  /// Resolves when all that was written before is durable.
+  core::Task<void> sync() { return wal_->sync(); }
 
   core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key);
   /// A cursor over keys in [begin, end); an empty bound is none. It keeps what it reads alive, so
@@ -126,6 +136,7 @@ class Db {
 
   core::Task<core::Status> recover();
   [[nodiscard]] std::optional<std::optional<core::Bytes>> get_from_memory(core::ByteSpan key) const;
+  void note_given(const WriteBatch& batch);
   void apply(const WriteBatch& batch);
   void rotate_if_full();
   void rotate();

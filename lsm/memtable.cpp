@@ -16,14 +16,14 @@ bool worth_sharing(const core::Bytes& value) {
 
 Memtable::Memtable(std::uint64_t seed) : list_(arena_, seed) {}
 
-void Memtable::add(EntryTag tag, core::ByteSpan key, core::Bytes value) {
+void Memtable::add(EntryTag tag, core::ByteSpan key, const core::Bytes& value) {
   const bool share = worth_sharing(value);
   SkipList::Node* node = list_.insert(key, tag, share ? 0 : value.size());
   node->value_bytes = static_cast<std::uint32_t>(value.size());
   if (share) {
     node->value = value.data();
     shared_bytes_ += value.storage_bytes();
-    shared_.push_back(std::move(value));
+    shared_.push_back(value);
     node->external = static_cast<std::uint32_t>(shared_.size());
   } else {
     auto* room = const_cast<std::byte*>(node->key().data()) + key.size();

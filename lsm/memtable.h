@@ -19,7 +19,7 @@ class Memtable {
 
   /// Adds an entry; tags ascend from call to call. Small values are copied, large ones shared: the
   /// payload of a large batch is not copied again on its way from the network to the disk.
-  void add(EntryTag tag, core::ByteSpan key, core::Bytes value);
+  void add(EntryTag tag, core::ByteSpan key, const core::Bytes& value);
 
   [[nodiscard]] bool empty() const { return entry_count_ == 0; }
   [[nodiscard]] std::size_t entry_count() const { return entry_count_; }

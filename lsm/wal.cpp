@@ -21,18 +21,25 @@ constexpr std::size_t kReadyMax = 2;
 constexpr core::Duration kSpaceRetry = std::chrono::seconds(1);
 constexpr std::size_t kFreeMax = 4;
 
+std::array<std::byte, kLogRecordHeaderBytes> record_header(const WriteBatch& batch) {
+  std::array<std::byte, kLogRecordHeaderBytes> header;
+  core::store_be(header.data(), static_cast<std::uint32_t>(batch.body_bytes()));
+  header[4] = std::byte{kWalBatchRecord};
+  return header;
+}
+
 }  // namespace
 
 /// One append: its record, how much of it is encoded, and who waits.
 struct Wal::Pending : core::ListHook<PendingTag> {
-  Pending(core::Shard& waiter_shard, const WriteBatch& batch)
-      : shard(waiter_shard), body(batch.pieces()) {
-    record_bytes = kLogRecordHeaderBytes + batch.body_bytes();
-    core::store_be(header.data(), static_cast<std::uint32_t>(batch.body_bytes()));
-    header[4] = std::byte{kWalBatchRecord};
-    first_sequence = batch.first_sequence();
-    last_sequence = first_sequence + (batch.count() - 1);
-  }
+  Pending(core::Shard& waiter_shard, const WriteBatch& batch, Durability wanted)
+      : shard(waiter_shard),
+        durability(wanted),
+        header(record_header(batch)),
+        body(batch.pieces()),
+        record_bytes(header.size() + batch.body_bytes()),
+        first_sequence(batch.first_sequence()),
+        last_sequence(batch.last_sequence()) {}
 
   /// Encodes on from where it stopped; true when the whole record is in.
   bool encode_into(BlockEncoder& encoder) {
@@ -53,12 +60,22 @@ struct Wal::Pending : core::ListHook<PendingTag> {
     return true;
   }
 
+  void end() {
+    ended = true;
+    if (waiter) shard.make_ready(waiter);
+  }
+
   bool await_ready() const { return false; }
-  void await_suspend(std::coroutine_handle<> handle) { waiter = handle; }
+  /// Through the run queue also when it has ended already: those that ended before it stand there.
+  void await_suspend(std::coroutine_handle<> handle) {
+    waiter = handle;
+    if (ended) shard.make_ready(waiter);
+  }
   void await_resume() const {}
 
   core::Shard& shard;
-  std::array<std::byte, kLogRecordHeaderBytes> header{};
+  const Durability durability;
+  std::array<std::byte, kLogRecordHeaderBytes> header;
   std::vector<core::ByteSpan> body;
   std::size_t record_bytes = 0;
   std::size_t encoded = 0;
@@ -67,6 +84,7 @@ struct Wal::Pending : core::ListHook<PendingTag> {
   SequenceNumber first_sequence;
   SequenceNumber last_sequence;
   std::coroutine_handle<> waiter;
+  bool ended = false;
 };
 
 Wal::Fill::Fill(std::span<std::byte> memory, std::int32_t index)
@@ -79,6 +97,7 @@ Wal::Wal(core::Shard& shard, WalOptions options, Manifest& manifest)
       manifest_(manifest),
       memory_(2 * options_.buffer_bytes),
       work_(shard),
+      written_(shard),
       resumed_(shard),
       ready_changed_(shard),
       scope_(shard) {
@@ -133,13 +152,32 @@ core::Task<core::Status> Wal::sort_recovered(const std::vector<Segment>& recover
   co_return core::Status();
 }
 
-core::Task<void> Wal::append(const WriteBatch& batch) {
+core::Task<void> Wal::append(const WriteBatch& batch, Durability durability) {
   SENTINEL_ASSERT(batch.fits() && !batch.empty() && !closing_);
-  Pending pending(shard_, batch);
+  Pending pending(shard_, batch, durability);
+  appended_ = pending.last_sequence;
   queue_.push_back(pending);
   encode_queued();
   work_.notify_one();
   co_await pending;
+}
+
+bool Wal::try_append(const WriteBatch& batch) {
+  SENTINEL_ASSERT(batch.fits() && !batch.empty() && !closing_ && queue_.empty());
+  const std::size_t record_bytes = kLogRecordHeaderBytes + batch.body_bytes();
+  BlockEncoder& encoder = fill_->encoder;
+  if (failed_ || !segment_open_ || record_bytes > encoder.room() || !fits_segment(record_bytes))
+    return false;
+  encoder.append(record_header(batch));
+  batch.for_each_piece([&encoder](core::ByteSpan piece) { encoder.append(piece); });
+  fill_->last_sequence = appended_ = batch.last_sequence();
+  work_.notify_one();
+  return true;
+}
+
+core::Task<void> Wal::sync() {
+  const SequenceNumber wanted = appended_;
+  while (durable_ < wanted) co_await written_.wait();
 }
 
 void Wal::encode_queued() {
@@ -154,8 +192,18 @@ void Wal::encode_queued() {
     const bool whole = next.encode_into(fill_->encoder);
     if (!whole) return;
     queue_.pop_front();
-    fill_->completes.push_back(next);
     fill_->last_sequence = next.last_sequence;
+    complete(next);
+  }
+}
+
+/// A batch that is only queued is complete once it is encoded, unless one before it is not.
+void Wal::complete(Pending& encoded) {
+  const bool is_first = flight_->completes.empty() && fill_->completes.empty();
+  if (encoded.durability == Durability::queued && is_first) {
+    encoded.end();
+  } else {
+    fill_->completes.push_back(encoded);
   }
 }
 
@@ -203,7 +251,9 @@ core::Task<void> Wal::commit_loop() {
       report(written.error());
       co_return;
     }
-    while (!flight_->completes.empty()) shard_.make_ready(flight_->completes.pop_front().waiter);
+    durable_ = std::max(durable_, flight_->last_sequence);
+    written_.notify_all();
+    while (!flight_->completes.empty()) flight_->completes.pop_front().end();
     flight_->encoder.clear();
     flight_->opens_segment = false;
     // Encoding may have stopped because the buffer in flight belonged to another segment.

@@ -61,6 +61,16 @@ inline constexpr std::uint64_t kWalMagic = 0x534e544c57414c31;  // "SNTLWAL1"
 inline constexpr std::uint8_t kWalHeaderRecord = 1;
 inline constexpr std::uint8_t kWalBatchRecord = 2;
 
+/// When a batch counts as written.
+enum class Durability : std::uint8_t {
+  /// Once it is on disk.
+  on_disk,
+  /// Once the log has taken it, to be written in the background. A crash may lose it, together with
+  /// all that came behind it: what survives is always what was written up to some moment. For data
+  /// that can be made again; nothing may be acknowledged to a client on it.
+  queued,
+};
+
 class Wal {
  public:
   struct Segment {
@@ -78,10 +88,15 @@ class Wal {
                                                               SequenceNumber flushed);
   ~Wal();
 
-  /// Resolves when the batch is on disk, in the order of the calls; the position in the log is
-  /// taken when the call starts. The batch outlives the task, fits() and has its sequence set.
-  /// Never resolves after a failure.
-  core::Task<void> append(const WriteBatch& batch);
+  /// Resolves when the batch is on disk, or taken, in the order of the calls; the position in the
+  /// log is taken when the call starts. The batch outlives the task, fits() and has its sequence
+  /// set. Never resolves after a failure.
+  core::Task<void> append(const WriteBatch& batch, Durability durability = Durability::on_disk);
+  /// Takes a batch as Durability::queued without waiting; false, and nothing is done, when the
+  /// buffer or the segment lacks room for it. Not while an append() waits.
+  bool try_append(const WriteBatch& batch);
+  /// Resolves when all that was appended before is on disk. Never resolves after a failure.
+  core::Task<void> sync();
 
   /// Stops and resumes taking new writes: the memtables behind are full. What is queued stays
   /// queued.
@@ -133,6 +148,7 @@ class Wal {
   Wal(core::Shard& shard, WalOptions options, Manifest& manifest);
 
   void encode_queued();
+  void complete(Pending& encoded);
   bool begin_segment(SequenceNumber first_sequence);
   [[nodiscard]] bool fits_segment(std::size_t record_bytes) const;
   core::Task<void> commit_loop();
@@ -172,6 +188,8 @@ class Wal {
   Fill* fill_ = nullptr;
   Fill* flight_ = nullptr;
   PendingList queue_;
+  SequenceNumber appended_;  // The last one that was given to the log.
+  SequenceNumber durable_;   // The last one on disk.
   bool segment_open_ = false;
   std::uint64_t planned_block_ = 0;
   std::uint64_t planned_blocks_max_ = 0;
@@ -190,6 +208,7 @@ class Wal {
   std::uint64_t writes_ = 0;
   std::uint64_t written_bytes_ = 0;
   core::Signal work_;
+  core::Signal written_;
   core::Signal resumed_;
   core::Signal ready_changed_;
   core::TaskScope scope_;

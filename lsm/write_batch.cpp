@@ -8,38 +8,44 @@ namespace {
 constexpr std::size_t kSequenceBytes = 8;
 }  // namespace
 
-WriteBatch::WriteBatch() {
+WriteBatch::WriteBatch() { clear(); }
+
+void WriteBatch::clear() {
+  head_.clear();
   head_.u64(0);
+  operations_.clear();
   body_bytes_ = kSequenceBytes;
+  first_sequence_ = {};
 }
 
 void WriteBatch::put(core::ByteSpan key, core::Bytes value) {
-  SENTINEL_ASSERT(key.size() <= kKeyBytesMax && value.size() <= kValueBytesMax);
-  Operation& operation = operations_.emplace_back();
-  operation.kind = EntryKind::value;
-  head_.u8(static_cast<std::uint8_t>(EntryKind::value));
-  head_.varint(key.size());
-  operation.key_offset = static_cast<std::uint32_t>(head_.size());
-  operation.key_length = static_cast<std::uint32_t>(key.size());
-  head_.bytes(key);
-  head_.varint(value.size());
-  operation.head_end = static_cast<std::uint32_t>(head_.size());
-  body_bytes_ += 1 + core::varint_size(key.size()) + key.size() + core::varint_size(value.size()) +
-                 value.size();
+  SENTINEL_ASSERT(value.size() <= kValueBytesMax);
+  const std::size_t length_bytes = core::varint_size(value.size());
+  Operation& operation = add(EntryKind::value, key, length_bytes);
+  core::store_varint(head_.data() + head_.size() - length_bytes, value.size());
+  body_bytes_ += value.size();
   operation.value = std::move(value);
 }
 
-void WriteBatch::remove(core::ByteSpan key) {
+void WriteBatch::remove(core::ByteSpan key) { add(EntryKind::tombstone, key, 0); }
+
+/// Appends an operation and `more_bytes` behind its key, for the caller to fill. All of it at once:
+/// a small batch costs as much as the growing of its buffer.
+WriteBatch::Operation& WriteBatch::add(EntryKind kind, core::ByteSpan key, std::size_t more_bytes) {
   SENTINEL_ASSERT(key.size() <= kKeyBytesMax);
+  const std::size_t begin = head_.size();
+  const std::size_t length = 1 + core::varint_size(key.size()) + key.size() + more_bytes;
+  std::byte* at = head_.extend(length);
+  *at = static_cast<std::byte>(kind);
+  at = core::store_varint(at + 1, key.size());
+  if (!key.empty()) std::memcpy(at, key.data(), key.size());
+  body_bytes_ += length;
   Operation& operation = operations_.emplace_back();
-  operation.kind = EntryKind::tombstone;
-  head_.u8(static_cast<std::uint8_t>(EntryKind::tombstone));
-  head_.varint(key.size());
-  operation.key_offset = static_cast<std::uint32_t>(head_.size());
+  operation.kind = kind;
+  operation.key_offset = static_cast<std::uint32_t>(at - head_.data());
   operation.key_length = static_cast<std::uint32_t>(key.size());
-  head_.bytes(key);
-  operation.head_end = static_cast<std::uint32_t>(head_.size());
-  body_bytes_ += 1 + core::varint_size(key.size()) + key.size();
+  operation.head_end = static_cast<std::uint32_t>(begin + length);
+  return operation;
 }
 
 bool WriteBatch::fits() const { return body_bytes_ <= kLogRecordBytesMax; }
@@ -51,15 +57,7 @@ void WriteBatch::set_first_sequence(SequenceNumber sequence) {
 
 std::vector<core::ByteSpan> WriteBatch::pieces() const {
   std::vector<core::ByteSpan> pieces;
-  std::size_t begin = 0;
-  const core::ByteSpan head = head_.view();
-  for (const Operation& operation : operations_) {
-    if (operation.value.empty()) continue;
-    pieces.push_back(head.subspan(begin, operation.head_end - begin));
-    pieces.push_back(operation.value.view());
-    begin = operation.head_end;
-  }
-  if (begin < head.size()) pieces.push_back(head.subspan(begin));
+  for_each_piece([&pieces](core::ByteSpan piece) { pieces.push_back(piece); });
   return pieces;
 }
 

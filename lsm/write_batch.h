@@ -24,6 +24,9 @@ class WriteBatch {
   void put(core::ByteSpan key, core::Bytes value);
   void remove(core::ByteSpan key);
 
+  /// Makes it an empty batch that keeps its memory.
+  void clear();
+
   [[nodiscard]] std::size_t count() const { return operations_.size(); }
   [[nodiscard]] bool empty() const { return operations_.empty(); }
   /// Size of the encoded body in bytes.
@@ -34,8 +37,21 @@ class WriteBatch {
   void set_first_sequence(SequenceNumber sequence);
   [[nodiscard]] SequenceNumber first_sequence() const { return first_sequence_; }
 
+  [[nodiscard]] SequenceNumber last_sequence() const { return first_sequence_ + (count() - 1); }
+
   /// The encoded body in pieces, valid while the batch lives and is not changed.
   [[nodiscard]] std::vector<core::ByteSpan> pieces() const;
+  void for_each_piece(auto&& use) const {
+    std::size_t begin = 0;
+    const core::ByteSpan head = head_.view();
+    for (const Operation& operation : operations_) {
+      if (operation.value.empty()) continue;
+      use(head.subspan(begin, operation.head_end - begin));
+      use(operation.value.view());
+      begin = operation.head_end;
+    }
+    if (begin < head.size()) use(head.subspan(begin));
+  }
 
   struct Operation {
     EntryKind kind = EntryKind::value;
@@ -53,6 +69,8 @@ class WriteBatch {
   static core::Result<WriteBatch> decode(const core::Bytes& body);
 
  private:
+  Operation& add(EntryKind kind, core::ByteSpan key, std::size_t more_bytes);
+
   core::ByteWriter head_;  // Everything but the values.
   std::vector<Operation> operations_;
   std::size_t body_bytes_ = 0;

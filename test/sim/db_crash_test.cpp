@@ -123,7 +123,9 @@ TEST_CASE(
   constexpr std::uint64_t kStatesPerScript = 5'000;
   Tally tally;
   for (int variant = 0; tally.states < states_wanted; ++variant) {
-    enumerate_crashes({.variant = variant, .discards = variant % 2 == 0}, tally, kStatesPerScript);
+    const Script script{
+        .variant = variant, .discards = variant % 2 == 0, .queues = variant % 4 >= 2};
+    enumerate_crashes(script, tally, kStatesPerScript);
   }
   MESSAGE("write points: " << tally.points << ", crash states: " << tally.states
                            << ", compacted bytes: " << tally.compacted_bytes

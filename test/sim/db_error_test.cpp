@@ -90,7 +90,7 @@ TEST_CASE("each operation on the disk may fail once, and nothing acknowledged is
   Outcomes outcomes;
   const auto scripts = static_cast<int>(test::budget(4, 1));
   for (int variant = 0; variant < scripts; ++variant) {
-    const Script script{.variant = variant, .batches = 40};
+    const Script script{.variant = variant, .batches = 40, .queues = variant % 2 == 1};
     for (const OpCode code :
          {OpCode::open_file, OpCode::read, OpCode::write, OpCode::sync_data, OpCode::sync_all,
           OpCode::allocate, OpCode::rename_file, OpCode::unlink_file, OpCode::list_directory,

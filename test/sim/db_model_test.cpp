@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <deque>
 #include <map>
 #include <optional>
 #include <string>
@@ -30,23 +31,38 @@ using namespace std::chrono_literals;
 constexpr std::size_t kLogs = 5;
 constexpr std::uint64_t kStore = 7;
 
+using Entries = std::map<std::string, std::string>;
+/// What one batch does.
+using Change = std::map<std::string, std::optional<std::string>>;
+
+void apply_change(const Change& change, Entries& entries) {
+  for (const auto& [key, value] : change) {
+    if (value.has_value()) {
+      entries[key] = *value;
+    } else {
+      entries.erase(key);
+    }
+  }
+}
+
 /// What the store should hold. It outlives the lives of the node.
 struct Model {
-  std::map<std::string, std::string> entries;
+  Entries entries;
+  Entries durable;                           // Without what is not on disk for certain.
   std::array<std::uint64_t, kLogs> next{};   // The next index of each log.
   std::array<std::uint64_t, kLogs> floor{};  // What is below was discarded.
-  /// A write that is on its way: after a crash it may be there or not, as a whole.
-  std::optional<std::map<std::string, std::optional<std::string>>> pending;
+  /// Batches that were only queued, and the one on its way: after a crash the first few of them are
+  /// there, each as a whole.
+  std::deque<Change> tail;
 
-  void settle() {
-    for (auto& [key, value] : *pending) {
-      if (value.has_value()) {
-        entries[key] = *value;
-      } else {
-        entries.erase(key);
-      }
-    }
-    pending.reset();
+  void all_durable() {
+    durable = entries;
+    tail.clear();
+  }
+  void discard(const std::string& begin, const std::string& end) {
+    for (Entries* each : {&entries, &durable})
+      each->erase(each->lower_bound(begin), each->lower_bound(end));
+    for (Change& change : tail) change.erase(change.lower_bound(begin), change.lower_bound(end));
   }
 };
 
@@ -93,6 +109,7 @@ class Life final : public test::NodeProgram {
     co_await check_all();
     note_counters();
     co_await db_->close();
+    model_.all_durable();
   }
   void request_stop() override { stopping_ = true; }
 
@@ -111,7 +128,10 @@ class Life final : public test::NodeProgram {
     } else if (what < 97) {
       co_await retain();
     } else if (what < 98) {
+      co_await sync();
+    } else if (what < 99) {
       co_await db_->flush();
+      model_.all_durable();
     } else {
       co_await db_->until_compacted();
     }
@@ -124,7 +144,7 @@ class Life final : public test::NodeProgram {
            std::to_string(random_.below(1000));
   }
 
-  Task<void> write(std::map<std::string, std::optional<std::string>> change) {
+  Task<void> write(Change change) {
     lsm::WriteBatch batch;
     for (const auto& [key, value] : change) {
       if (value.has_value()) {
@@ -133,13 +153,25 @@ class Life final : public test::NodeProgram {
         batch.remove(as_bytes(key));
       }
     }
-    model_.pending = std::move(change);
-    co_await db_->write(std::move(batch));
-    model_.settle();
+    model_.tail.push_back(change);
+    if (random_.chance(0.7)) {
+      if (!random_.chance(0.5) || !db_->try_write(batch))
+        co_await db_->write(std::move(batch), lsm::Durability::queued);
+      apply_change(change, model_.entries);
+    } else {
+      co_await db_->write(std::move(batch));
+      apply_change(change, model_.entries);
+      model_.all_durable();
+    }
+  }
+
+  Task<void> sync() {
+    co_await db_->sync();
+    model_.all_durable();
   }
 
   Task<void> append() {
-    std::map<std::string, std::optional<std::string>> change;
+    Change change;
     for (std::uint64_t i = random_.between(1, 3); i > 0; --i) {
       // The first log gets most of it, the last ones little.
       const std::size_t log = std::min(random_.below(kLogs), random_.below(kLogs));
@@ -149,7 +181,7 @@ class Life final : public test::NodeProgram {
   }
 
   Task<void> overwrite() {
-    std::map<std::string, std::optional<std::string>> change;
+    Change change;
     for (std::uint64_t i = random_.between(1, 4); i > 0; --i) {
       const std::string key = fmt::format("state{:04}", random_.below(150));
       if (random_.chance(0.4)) {
@@ -173,8 +205,7 @@ class Life final : public test::NodeProgram {
     const std::string begin = log_key(log, 0);
     const std::string end = log_key(log, model_.floor[log]);
     db_->discard(Bytes::copy(begin), Bytes::copy(end));
-    auto& entries = model_.entries;
-    entries.erase(entries.lower_bound(begin), entries.lower_bound(end));
+    model_.discard(begin, end);
   }
 
   Task<void> check_get() {
@@ -224,27 +255,36 @@ class Life final : public test::NodeProgram {
     REQUIRE((expected == model_.entries.end() || expected->first >= end));
   }
 
-  /// What was on its way when the power went is there or not.
+  /// What was not on disk for certain when the power went is there up to some batch.
   Task<void> check_after_start() {
-    if (model_.pending.has_value()) {
-      // Discarded keys say nothing.
-      for (const auto& [key, value] : *model_.pending) {
-        const auto found = co_await db_->get(Bytes::copy(key));
-        REQUIRE(found.has_value());
-        const auto old = model_.entries.find(key);
-        const bool is_new = found->has_value() == value.has_value() &&
-                            (!value.has_value() || (*found)->text() == *value);
-        const bool is_old = found->has_value() == (old != model_.entries.end()) &&
-                            (!found->has_value() || (*found)->text() == old->second);
-        REQUIRE((is_new || is_old));
-        if (is_new == is_old) continue;
-        if (is_new) model_.settle();
-        model_.pending.reset();
-        break;
-      }
-      model_.pending.reset();
+    const Entries found = co_await read_all();
+    Entries expected = model_.durable;
+    for (const Change& change : model_.tail) {
+      if (expected == found) break;
+      apply_change(change, expected);
     }
+    REQUIRE(expected == found);
+    model_.entries = std::move(expected);
+    model_.all_durable();
     co_await check_all();
+  }
+
+  /// Without what was discarded: that may be there or not.
+  Task<Entries> read_all() {
+    Entries found;
+    lsm::Cursor cursor = db_->cursor();
+    const Bytes nothing;
+    core::Status status = co_await cursor.seek(lsm::KeyTarget(nothing));
+    while (status && cursor.valid()) {
+      found.emplace(as_text(cursor.key()), as_text(cursor.value()));
+      status = co_await cursor.next();
+    }
+    REQUIRE(status.has_value());
+    for (std::size_t log = 0; log < kLogs; ++log) {
+      found.erase(found.lower_bound(log_key(log, 0)),
+                  found.lower_bound(log_key(log, model_.floor[log])));
+    }
+    co_return found;
   }
 
   void note_counters() {

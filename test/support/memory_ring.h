@@ -66,6 +66,7 @@ class MemoryRing final : public core::Ring {
       return files.erase(operation.path) == 1 ? 0 : -ENOENT;
     }
     if (operation.code == OpCode::list_directory) return list(operation);
+    if (operation.code == OpCode::free_space) return std::int64_t{1} << 40;
     if (!handles_.contains(operation.handle)) return -EBADF;
     if (operation.code == OpCode::close_handle) {
       handles_.erase(operation.handle);
@@ -117,6 +118,9 @@ class MemoryRing final : public core::Ring {
     auto file = files.extract(operation.path);
     if (file.empty()) return -ENOENT;
     files[operation.path2] = std::move(file.mapped());
+    for (auto& [handle, path] : handles_) {
+      if (path == operation.path) path = operation.path2;
+    }
     return 0;
   }
   std::int64_t read(const core::Operation& operation) {

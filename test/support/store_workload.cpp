@@ -52,9 +52,10 @@ lsm::WriteBatch make_batch(const Script& script, int batch) {
 }
 
 Task<void> write_one(lsm::Db* db, Script script, int batch, int* acked) {
-  co_await db->write(make_batch(script, batch));
-  // Answered in order, so a count says which.
-  ++*acked;
+  const lsm::Durability durability = script.durability(batch);
+  co_await db->write(make_batch(script, batch), durability);
+  // With it all before it are.
+  if (durability == lsm::Durability::on_disk) *acked = batch + 1;
 }
 
 /// Opens the store, reads all of it, and closes it.
@@ -156,6 +157,8 @@ Task<void> Writer::run(Shard& shard) {
     }
     co_await scope_.join();
   }
+  co_await db_->sync();
+  *acked_ = script_.batches;
   co_await db_->until_compacted();
   counters_ = db_->counters();
   done_ = true;

@@ -19,7 +19,13 @@ struct Script {
   int batches = 40;
   /// Whether the first keys are discarded on the way: from then on they say nothing.
   bool discards = false;
+  /// Whether most batches are only queued: they are durable together with a later one that is not.
+  bool queues = false;
 
+  [[nodiscard]] lsm::Durability durability(int batch) const {
+    return queues && (batch + variant) % 7 != 6 ? lsm::Durability::queued
+                                                : lsm::Durability::on_disk;
+  }
   [[nodiscard]] int together(int batch) const { return 1 + (batch + variant) % (2 + variant % 4); }
   [[nodiscard]] bool flushes_before(int batch) const { return (batch + 3 * variant) % 23 == 20; }
 };
@@ -39,7 +45,7 @@ Contents contents_after(const Script& script, int count);
 /// same time, with flushes on the way.
 class Writer final : public NodeProgram {
  public:
-  /// Counts the batches answered in `acked`.
+  /// Counts the batches that are said to be on disk in `acked`.
   Writer(const NodeContext& context, Script script, int* acked);
   ~Writer() override;
   core::Task<void> run(core::Shard& shard) override;
