@@ -7,6 +7,9 @@ namespace sentinel::lsm {
 
 namespace {
 constexpr std::uint32_t kEntriesPerRestart = 16;
+constexpr std::uint32_t kRestartsPrefetchedMax = 32;
+constexpr std::size_t kRunPrefetchedBytes = 1024;
+constexpr std::size_t kCacheLineBytes = 64;
 }  // namespace
 
 bool is_after(core::ByteSpan key, EntryTag tag, core::ByteSpan previous_key,
@@ -51,6 +54,12 @@ void BlockBuilder::clear() {
   entries_ = 0;
 }
 
+void KeyBuffer::grow(std::size_t kept, std::size_t size) {
+  std::vector<std::byte> grown(std::max(size, 2 * kInlineBytes));
+  std::memcpy(grown.data(), data(), kept);
+  long_ = std::move(grown);
+}
+
 BlockCursor::BlockCursor(core::Bytes block) : block_(std::move(block)) {
   if (block_.size() < 4) {
     corrupt_ = true;
@@ -80,28 +89,53 @@ bool BlockCursor::fail() {
   return false;
 }
 
+/// Three lengths, a suffix, a tag and a value; false when they do not fit what the block has.
+bool BlockCursor::parse(std::size_t offset, Entry& entry) const {
+  const std::byte* at = block_.data() + offset;
+  const std::byte* const end = block_.data() + entries_end_;
+  std::uint64_t unshared = 0;
+  std::uint64_t value_bytes = 0;
+  for (std::uint64_t* length : {&entry.shared, &unshared, &value_bytes}) {
+    // Nearly all of them have one byte.
+    if (at < end && std::to_integer<std::uint8_t>(*at) < 0x80) {
+      *length = std::to_integer<std::uint8_t>(*at++);
+      continue;
+    }
+    core::ByteReader reader({at, static_cast<std::size_t>(end - at)});
+    *length = reader.varint();
+    if (reader.failed()) return false;
+    at += reader.consumed();
+  }
+  const auto left = static_cast<std::uint64_t>(end - at);
+  if (entry.shared > kKeyBytesMax || unshared > kKeyBytesMax - entry.shared ||
+      unshared + sizeof(std::uint64_t) > left ||
+      value_bytes > left - unshared - sizeof(std::uint64_t)) {
+    return false;
+  }
+  entry.suffix = {at, unshared};
+  entry.tag = core::load_be<std::uint64_t>(at + unshared);
+  at += unshared + sizeof(std::uint64_t);
+  entry.value = {at, value_bytes};
+  entry.end = static_cast<std::size_t>(at - block_.data()) + value_bytes;
+  return EntryTag::valid(entry.tag);
+}
+
 /// Reads the entry at next_offset_, which follows the current one if that is valid; false at the
 /// end, or when it is malformed.
 bool BlockCursor::read_entry() {
   const bool follows = std::exchange(valid_, false);
   value_ = {};
   if (next_offset_ >= entries_end_) return false;
-  core::ByteReader reader(block_.view().subspan(next_offset_, entries_end_ - next_offset_));
-  const std::uint64_t shared = reader.varint();
-  const std::uint64_t unshared = reader.varint();
-  const std::uint64_t value_length = reader.varint();
-  if (shared > key_.size() || shared + unshared > kKeyBytesMax) return fail();
-  const core::ByteSpan suffix = reader.take(unshared);
-  const std::uint64_t tag = reader.u64();
-  value_ = reader.take(value_length);
-  if (reader.failed() || !EntryTag::valid(tag)) return fail();
+  Entry entry;
+  if (!parse(next_offset_, entry) || entry.shared > key_.size()) return fail();
+  const EntryTag tag = EntryTag::unpack(entry.tag);
   // What is shared is equal, so the rest decides the order.
-  if (follows && !is_after(suffix, EntryTag::unpack(tag), key_.view().subspan(shared), tag_))
+  if (follows && !is_after(entry.suffix, tag, key_.view().subspan(entry.shared), tag_))
     return fail();
-  key_.shrink(shared);
-  key_.bytes(suffix);
-  tag_ = EntryTag::unpack(tag);
-  next_offset_ += reader.consumed();
+  key_.replace_from(entry.shared, entry.suffix);
+  tag_ = tag;
+  value_ = entry.value;
+  next_offset_ = entry.end;
   valid_ = true;
   return true;
 }
@@ -134,16 +168,38 @@ void BlockCursor::seek_to_last() {
 std::uint32_t BlockCursor::find_run(const SeekTarget& target) {
   valid_ = false;
   if (restart_count_ == 0) return 0;
+  prefetch_restarts();
   std::uint32_t low = 0;
   std::uint32_t high = restart_count_;
   while (high - low > 1) {
     const std::uint32_t middle = low + (high - low) / 2;
-    seek_to_restart(middle);
-    if (!valid_) return 0;
-    (target.is_before(key_.view()) ? low : high) = middle;
+    const std::size_t offset = restart_offset(middle);
+    Entry entry;
+    // Nothing is shared there, so the whole key stands in one piece.
+    if (offset >= entries_end_ || !parse(offset, entry) || entry.shared > 0) {
+      fail();
+      return 0;
+    }
+    (target.is_before(entry.suffix) ? low : high) = middle;
   }
+  prefetch_run(low);
   seek_to_restart(low);
   return low;
+}
+
+/// A search of a block that is not in the processor's caches would wait for memory at each step.
+/// Asked for at once it comes at once.
+void BlockCursor::prefetch_restarts() const {
+  if (restart_count_ > kRestartsPrefetchedMax) return;
+  for (std::uint32_t i = 0; i < restart_count_; ++i)
+    __builtin_prefetch(block_.data() + std::min<std::size_t>(restart_offset(i), entries_end_));
+}
+
+void BlockCursor::prefetch_run(std::uint32_t index) const {
+  const std::size_t begin = restart_offset(index);
+  const std::size_t end = std::min(entries_end_, begin + kRunPrefetchedBytes);
+  for (std::size_t at = begin + kCacheLineBytes; at < end; at += kCacheLineBytes)
+    __builtin_prefetch(block_.data() + at);
 }
 
 void BlockCursor::seek(const SeekTarget& target) {

@@ -9,7 +9,9 @@
 /// (lsm/sstable_reader.h), but a cursor does not rely on it: a malformed block makes it invalid,
 /// with corrupt() set.
 
+#include <array>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "core/bytes.h"
@@ -41,6 +43,34 @@ class BlockBuilder {
   std::uint32_t entries_ = 0;
 };
 
+/// The key of the entry that a cursor stands at, put together from what it shares with the one
+/// before and what it does not. Short keys need no memory of their own.
+class KeyBuffer {
+ public:
+  [[nodiscard]] core::ByteSpan view() const { return {data(), size_}; }
+  [[nodiscard]] std::size_t size() const { return size_; }
+  void clear() { size_ = 0; }
+  /// Replaces what follows the first `kept` bytes.
+  void replace_from(std::size_t kept, core::ByteSpan tail) {
+    const std::size_t size = kept + tail.size();
+    if (size > kInlineBytes && size > long_.size()) grow(kept, size);
+    std::byte* const to = (long_.empty() ? inline_.data() : long_.data()) + kept;
+    if (!tail.empty()) std::memcpy(to, tail.data(), tail.size());
+    size_ = size;
+  }
+
+ private:
+  static constexpr std::size_t kInlineBytes = 48;
+  [[nodiscard]] const std::byte* data() const {
+    return long_.empty() ? inline_.data() : long_.data();
+  }
+  void grow(std::size_t kept, std::size_t size);
+
+  std::array<std::byte, kInlineBytes> inline_;
+  std::vector<std::byte> long_;  // Once a key was longer than inline_.
+  std::size_t size_ = 0;
+};
+
 class BlockCursor {
  public:
   BlockCursor() = default;
@@ -64,9 +94,21 @@ class BlockCursor {
   [[nodiscard]] core::Bytes value_bytes() const { return block_.slice_of(value_); }
 
  private:
+  /// One entry as it stands in the block.
+  struct Entry {
+    std::uint64_t shared = 0;
+    core::ByteSpan suffix;
+    std::uint64_t tag = 0;
+    core::ByteSpan value;
+    std::size_t end = 0;  // Where the next one begins.
+  };
+
   [[nodiscard]] std::uint32_t restart_offset(std::uint32_t index) const;
+  [[nodiscard]] bool parse(std::size_t offset, Entry& entry) const;
   void seek_to_restart(std::uint32_t index);
   std::uint32_t find_run(const SeekTarget& target);
+  void prefetch_restarts() const;
+  void prefetch_run(std::uint32_t index) const;
   bool read_entry();
   bool fail();
 
@@ -75,7 +117,7 @@ class BlockCursor {
   std::uint32_t restart_count_ = 0;
 
   std::size_t next_offset_ = 0;
-  core::ByteWriter key_;
+  KeyBuffer key_;
   EntryTag tag_;
   core::ByteSpan value_;
   bool valid_ = false;

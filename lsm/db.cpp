@@ -327,7 +327,7 @@ core::Task<void> Db::flush() {
 }
 
 core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
-  if (auto found = get_from_memory(key)) co_return std::move(*found);
+  if (auto found = try_get(key)) co_return std::move(*found);
   const std::shared_ptr<const Version> version = versions_->current();
   for (std::uint8_t level = 0; level < kLevels; ++level) {
     for (const Run* run : version->candidates(level, key, key)) {
@@ -340,6 +340,23 @@ core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
     }
   }
   co_return std::nullopt;
+}
+
+std::optional<std::optional<core::Bytes>> Db::try_get(core::ByteSpan key) const {
+  if (auto found = get_from_memory(key)) return found;
+  const KeyTarget target(key);
+  const Version& version = *versions_->current();
+  for (std::uint8_t level = 0; level < kLevels; ++level) {
+    for (const Run* run : version.candidates(level, key, key)) {
+      if (!run->info->overlaps(key, key)) continue;
+      RunCursor cursor(*run);
+      if (!cursor.try_seek(target)) return std::nullopt;
+      if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) continue;
+      if (cursor.tag().kind == EntryKind::tombstone) return std::optional<core::Bytes>();
+      return cursor.value_bytes();
+    }
+  }
+  return std::optional<core::Bytes>();
 }
 
 /// Nothing when no memtable has the key; no value when the newest one says that it is deleted.

@@ -101,6 +101,9 @@ class Db {
   core::Task<void> sync() { return wal_->sync(); }
 
   core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key);
+  /// The answer of get() if it is in memory: a value, or that there is none. Nothing when a block
+  /// has to be read, or is damaged.
+  [[nodiscard]] std::optional<std::optional<core::Bytes>> try_get(core::ByteSpan key) const;
   /// A cursor over keys in [begin, end); an empty bound is none. It keeps what it reads alive, so
   /// it should not outlive a request.
   [[nodiscard]] Cursor cursor(core::Bytes begin = {}, core::Bytes end = {},

@@ -94,6 +94,30 @@ core::Task<core::Status> RunCursor::seek(const SeekTarget& target) {
   co_return check(block_.valid());
 }
 
+bool RunCursor::try_seek(const SeekTarget& target) {
+  leave();
+  if (target.is_before(core::as_bytes(info().largest_key))) return true;
+  const TableFile& file = *run_->file;
+  if (!index_loaded_) {
+    auto index = file.cached_block(info().index);
+    if (!index) return false;
+    index_ = BlockCursor(std::move(*index));
+    index_loaded_ = true;
+  }
+  index_.seek(target);
+  if (!index_.valid()) return false;
+  const auto handle = core::decode_fields<TableHandle>(index_.value());
+  if (!handle) return false;
+  auto content = file.cached_block(*handle);
+  if (!content) return false;
+  block_ = BlockCursor(std::move(*content));
+  block_offset_ = handle->offset;
+  block_.seek(target);
+  if (block_.valid()) return true;
+  leave();
+  return false;
+}
+
 core::Task<core::Status> RunCursor::seek_to_last_before(const SeekTarget& target) {
   if (!target.is_before(core::as_bytes(info().smallest_key))) {
     leave();

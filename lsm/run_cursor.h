@@ -27,6 +27,9 @@ class RunCursor {
 
   /// The first entry whose key is not before the target.
   core::Task<core::Status> seek(const SeekTarget& target);
+  /// The same without waiting; false, and the cursor stands nowhere, when a block is not in the
+  /// cache or there is something wrong with it: seek() then reads it, or says what.
+  bool try_seek(const SeekTarget& target);
   /// The last entry whose key is before the target.
   core::Task<core::Status> seek_to_last_before(const SeekTarget& target);
   /// Steps on within the block; false when the next one has to be loaded first, with next_block().

@@ -34,6 +34,10 @@ class TableFile {
 
   /// The verified content of a data or index block, from the cache or the file.
   core::Task<core::Result<core::Bytes>> read_block(TableHandle handle) const;
+  /// The block if it is in the cache.
+  [[nodiscard]] std::optional<core::Bytes> cached_block(TableHandle handle) const {
+    return cache_ == nullptr ? std::nullopt : cache_->find(cache_key(handle.offset));
+  }
   /// Bytes of the file as they stand there, to be handed to part_of().
   core::Task<core::Result<core::Bytes>> read_range(std::uint64_t offset, std::size_t length) const;
   /// The verified content of the part at `handle`, a slice of `range`, which was read from
