@@ -84,7 +84,6 @@ void check_files(const lsm::FileSet& files) {
   }
   for (const auto& [number, table] : files.tables) {
     require(table.info.number == number && table.runs == runs[number] && table.runs > 0);
-    require(number < files.next_file_number);
   }
   require(runs.size() == files.tables.size());
 }
