@@ -1,5 +1,7 @@
 #include "core/sync.h"
 
+#include <algorithm>
+
 namespace sentinel::core {
 
 Wait::Wait(Shard& shard, List* list, Deadline deadline, CancelToken token)
@@ -57,13 +59,17 @@ Task<bool> Semaphore::acquire(std::uint64_t units, Deadline deadline, CancelToke
 }
 
 bool Semaphore::try_acquire(std::uint64_t units) {
-  if (!waiting_.empty() || available_ < units) return false;
+  if (!waiting_.empty() || available() < units) return false;
   available_ -= units;
   return true;
 }
 
+void Semaphore::overdraw(std::uint64_t units) { debt_ += units; }
+
 void Semaphore::release(std::uint64_t units) {
-  available_ += units;
+  const std::uint64_t repaid = std::min(units, debt_);
+  debt_ -= repaid;
+  available_ += units - repaid;
   SENTINEL_ASSERT(available_ <= total_);
   grant();
 }
@@ -71,7 +77,7 @@ void Semaphore::release(std::uint64_t units) {
 void Semaphore::grant() {
   while (!waiting_.empty()) {
     auto& request = static_cast<Request&>(waiting_.front());
-    if (request.units > available_) return;
+    if (request.units > available()) return;
     available_ -= request.units;
     request.end(Wake::signalled);
   }

@@ -89,8 +89,13 @@ class Semaphore {
   /// then nothing was taken.
   Task<bool> acquire(std::uint64_t units, Deadline deadline = {}, CancelToken token = {});
   bool try_acquire(std::uint64_t units);
+  /// Takes `units` at once, even if they are not there: for what turned out larger than was
+  /// acquired. What is missing is a debt that all waiters wait for.
+  void overdraw(std::uint64_t units);
   void release(std::uint64_t units);
-  [[nodiscard]] std::uint64_t available() const { return available_; }
+  [[nodiscard]] std::uint64_t available() const {
+    return available_ > debt_ ? available_ - debt_ : 0;
+  }
   [[nodiscard]] std::uint64_t total() const { return total_; }
 
  private:
@@ -98,6 +103,7 @@ class Semaphore {
 
   Shard& shard_;
   std::uint64_t available_;
+  std::uint64_t debt_ = 0;  // Counts against what is available, now or later.
   const std::uint64_t total_;
   Wait::List waiting_;
 };

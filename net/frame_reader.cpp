@@ -32,12 +32,18 @@ core::Task<core::Result<std::optional<Frame>>> FrameReader::next(core::Duration 
         core::Errc::corruption,
         fmt::format("a frame of {} bytes is larger than {}", size, frame_bytes_max_));
   }
+  // Memory is taken only for what is on its way: who announces much has to begin.
+  SENTINEL_CO_TRY(has_begin,
+                  co_await fill(std::min(kSizeBytes + size, kBufferBytes), deadline, token));
+  if (!has_begin) co_return core::fail(core::Errc::closed, "the connection ended within a frame");
   Frame frame;
+  std::optional<FlowBudget::Passage> passage;
   if (budget_ != nullptr && size > kUnreservedMax) {
     bool granted = budget_->try_acquire(size);
     if (!granted) granted = co_await budget_->acquire(size, deadline, token);
     if (!granted) co_return core::fail(core::Errc::timed_out, "no memory for the request in time");
     frame.reserved = size;
+    passage.emplace(*budget_, *peer_);
   }
   auto complete = co_await fill(kSizeBytes + size, deadline, token);
   if (!complete || !*complete) {

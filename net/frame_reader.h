@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "core/bytes.h"
-#include "core/sync.h"
+#include "net/flow_budget.h"
 #include "net/socket.h"
 
 namespace sentinel::net {
@@ -25,10 +25,14 @@ struct Frame {
 class FrameReader {
  public:
   /// `budget`, when given, bounds the memory of large frames: their size is acquired before room
-  /// for them is made.
+  /// for them is made. `peer`, needed then, is who sends them.
   FrameReader(core::Shard& shard, Socket& socket, std::uint32_t frame_bytes_max,
-              core::Semaphore* budget)
-      : shard_(shard), socket_(socket), frame_bytes_max_(frame_bytes_max), budget_(budget) {}
+              FlowBudget* budget = nullptr, FlowBudget::Peer* peer = nullptr)
+      : shard_(shard),
+        socket_(socket),
+        frame_bytes_max_(frame_bytes_max),
+        budget_(budget),
+        peer_(peer) {}
 
   /// The next frame, or nothing when the other side has ended between frames. Errc::corruption for
   /// an impossible size, closed for an end within a frame. `idle` bounds the wait for the first
@@ -47,7 +51,8 @@ class FrameReader {
   core::Shard& shard_;
   Socket& socket_;
   const std::uint32_t frame_bytes_max_;
-  core::Semaphore* const budget_;
+  FlowBudget* const budget_;
+  FlowBudget::Peer* const peer_;
 
   core::Buffer buffer_;
   std::size_t begin_ = 0;  // What has been received and not handed out is [begin_, end_).

@@ -27,11 +27,12 @@ WINDOWS = 24
 # Name, factor and slack: a later figure may be `factor` times an earlier one and `slack` more.
 BOUNDS = (
     ("resident MiB", 1.15, 16),
-    ("descriptors", 1.0, 8),
+    ("descriptors", 1.25, 8),
     ("files", 1.25, 8),
     ("stored MiB", 1.15, 32),
-    ("p50 us", 2.0, 500),
-    ("p99 us", 4.0, 20_000),
+    # A device that others share stalls for tens of milliseconds now and then; what drifts goes beyond that.
+    ("p50 us", 3.0, 5_000),
+    ("p99 us", 4.0, 250_000),
 )
 
 

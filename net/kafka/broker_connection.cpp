@@ -186,7 +186,7 @@ core::Task<void> BrokerConnection::write_loop() {
 
 core::Task<void> BrokerConnection::read_loop() {
   const core::CancelToken token = tasks_->token();
-  FrameReader reader(shard_, socket_, kFrameBytesMax, nullptr);
+  FrameReader reader(shard_, socket_, kFrameBytesMax);
   while (!token.cancelled()) {
     auto frame = co_await reader.next(kIdle, kWholeFrame, token);
     core::Status status;

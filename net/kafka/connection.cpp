@@ -21,8 +21,7 @@ std::uint32_t frame_bytes_max(const ConnectionBudgets& budgets) {
 struct Connection::Slot {
   bool done = false;
   std::optional<core::Chain> response;
-  std::uint64_t request_bytes = 0;  // Taken from the budgets.
-  std::uint64_t response_bytes = 0;
+  std::uint64_t response_bytes = 0;  // Taken from the budget.
 };
 
 Connection::Connection(const BrokerConfig& config, consensus::BrokerShard& broker, Socket socket,
@@ -35,12 +34,28 @@ Connection::Connection(const BrokerConfig& config, consensus::BrokerShard& broke
       endpoint_(std::move(endpoint)),
       budgets_(budgets),
       limits_(limits),
-      reader_(shard_, socket_, frame_bytes_max(budgets), &budgets.requests),
+      reader_(shard_, socket_, frame_bytes_max(budgets), &budgets.requests, this),
       slot_done_(shard_),
       slot_freed_(shard_),
+      order_{.changed = core::Signal(shard_)},
       scope_(shard_) {}
 
 Connection::~Connection() = default;
+
+void Connection::stop() {
+  scope_.cancel();
+  polls_.cancel();
+  order_.ended = true;
+  order_.changed.notify_all();
+}
+
+void Connection::too_slow() {
+  if (end_.error.empty()) {
+    end_.error =
+        "it sends or reads too slowly, and others wait for the memory that its messages take";
+  }
+  stop();
+}
 
 core::Task<ConnectionEnd> Connection::run() {
   scope_.spawn(write_responses());
@@ -51,7 +66,7 @@ core::Task<ConnectionEnd> Connection::run() {
   polls_.cancel();
   if (!end_.error.empty()) stop();
   co_await scope_.join();
-  for (const auto& slot : slots_) give_back(*slot);
+  for (const auto& slot : slots_) budgets_.responses.release(slot->response_bytes);
   slots_.clear();
   co_return std::move(end_);
 }
@@ -79,19 +94,22 @@ core::Task<void> Connection::read_requests() {
     }
     if (!frame->has_value()) co_return;
     Slot* slot = slots_.emplace_back(std::make_unique<Slot>()).get();
-    slot->request_bytes = (*frame)->reserved;
     scope_.spawn(serve(slot, std::move(**frame)));
   }
 }
 
 core::Task<void> Connection::serve(Slot* slot, Frame frame) {
+  const std::uint64_t request_bytes = frame.reserved;
   RequestContext context{.config = config_,
                          .broker = broker_,
                          .endpoint = endpoint_,
                          .responses = budgets_.responses,
+                         .order = order_,
+                         .number = next_number_++,
                          .token = core::CancelToken(polls_),
                          .body = {}};
   Reply reply = co_await dispatch(std::move(context), std::move(frame.bytes));
+  if (request_bytes > 0) budgets_.requests.release(request_bytes);
   note_served_by(reply);
   if (!reply.close_reason.empty()) {
     if (end_.error.empty()) end_.error = std::move(reply.close_reason);
@@ -119,13 +137,12 @@ core::Task<void> Connection::write_responses() {
         for (const core::Bytes& part : slot.response->parts()) data.append(part);
       }
       response_bytes += std::exchange(slot.response_bytes, 0);
-      give_back(slot);
       slots_.pop_front();
+      ++order_.next;
     }
     slot_freed_.notify_all();
-    const core::Status sent =
-        co_await socket_.send(std::move(data), shard_.deadline_in(limits_.send), scope_.token());
-    if (response_bytes > 0) budgets_.responses.release(response_bytes);
+    order_.changed.notify_all();
+    const bool sent = co_await send(std::move(data), response_bytes);
     if (!sent) {
       stop();
       co_return;
@@ -133,9 +150,17 @@ core::Task<void> Connection::write_responses() {
   }
 }
 
-void Connection::give_back(const Slot& slot) {
-  if (slot.request_bytes > 0) budgets_.requests.release(slot.request_bytes);
-  if (slot.response_bytes > 0) budgets_.responses.release(slot.response_bytes);
+core::Task<bool> Connection::send(core::Chain data, std::uint64_t response_bytes) {
+  const core::Deadline deadline = shard_.deadline_in(limits_.send);
+  core::Status sent;
+  if (response_bytes == 0) {
+    sent = co_await socket_.send(std::move(data), deadline, scope_.token());
+  } else {
+    const FlowBudget::Passage passage(budgets_.responses, *this);
+    sent = co_await socket_.send(std::move(data), deadline, scope_.token());
+    budgets_.responses.release(response_bytes);
+  }
+  co_return sent.has_value();
 }
 
 void Connection::note_served_by(const Reply& reply) {

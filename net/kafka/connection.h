@@ -29,8 +29,8 @@ struct ConnectionLimits {
 
 /// What the connections of a shard share, in bytes.
 struct ConnectionBudgets {
-  core::Semaphore requests;   ///< Of large frames being received or served.
-  core::Semaphore responses;  ///< Of records on their way out.
+  FlowBudget requests;   ///< Of large frames being received or served.
+  FlowBudget responses;  ///< Of records on their way out.
 };
 
 /// How a connection ended.
@@ -40,7 +40,7 @@ struct ConnectionEnd {
   std::string error;  ///< What the client did wrong; empty for an ordinary end.
 };
 
-class Connection {
+class Connection final : private FlowBudget::Peer {
  public:
   /// References outlive the connection.
   Connection(const BrokerConfig& config, consensus::BrokerShard& broker, Socket socket,
@@ -51,20 +51,18 @@ class Connection {
   /// ended when it resolves.
   core::Task<ConnectionEnd> run();
   /// Makes run() end.
-  void stop() {
-    scope_.cancel();
-    polls_.cancel();
-  }
+  void stop();
   /// After run(): the socket, to be closed or moved.
   Socket& socket() { return socket_; }
 
  private:
   struct Slot;
 
+  void too_slow() override;
   core::Task<void> read_requests();
   core::Task<void> serve(Slot* slot, Frame frame);
   core::Task<void> write_responses();
-  void give_back(const Slot& slot);
+  core::Task<bool> send(core::Chain data, std::uint64_t response_bytes);
   void note_served_by(const Reply& reply);
   [[nodiscard]] bool wants_to_move() const;
 
@@ -80,6 +78,8 @@ class Connection {
   std::deque<std::unique_ptr<Slot>> slots_;  // Requests in flight, oldest first.
   core::Signal slot_done_;
   core::Signal slot_freed_;
+  AnswerOrder order_;
+  std::uint64_t next_number_ = 0;
   bool reading_ = true;
 
   core::Shard::Id favoured_shard_ = 0;

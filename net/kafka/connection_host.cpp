@@ -21,8 +21,8 @@ ConnectionHost::ConnectionHost(const BrokerConfig& config, consensus::BrokerShar
       config_(config),
       broker_(broker),
       log_(log),
-      budgets_{.requests = core::Semaphore(shard_, config.memory.requests),
-               .responses = core::Semaphore(shard_, config.memory.responses)},
+      budgets_{.requests = FlowBudget(shard_, config.memory.requests),
+               .responses = FlowBudget(shard_, config.memory.responses)},
       bad_clients_(kLogInterval),
       scope_(shard_) {}
 

@@ -10,6 +10,7 @@
 #include "core/cancel.h"
 #include "core/sync.h"
 #include "core/task.h"
+#include "net/flow_budget.h"
 #include "net/kafka/memory_plan.h"
 #include "net/kafka/wire.h"
 #include "net/socket.h"
@@ -28,6 +29,13 @@ struct BrokerConfig {
   MemoryPlan memory;
 };
 
+/// The answers of a connection leave in the order of its requests.
+struct AnswerOrder {
+  std::uint64_t next = 0;  ///< The request whose answer leaves next.
+  bool ended = false;      ///< None leaves any more.
+  core::Signal changed;
+};
+
 /// One request on the shard that its connection lives on. Copies are cheap; what it refers to
 /// outlives the request.
 struct RequestContext {
@@ -36,8 +44,10 @@ struct RequestContext {
   /// Host and port under which this client reaches this broker.
   const HostPort& endpoint;
   /// Bytes of records that may be on their way out of this shard; see Reply::reserved.
-  core::Semaphore& responses;
-  core::CancelToken token;  ///< Cancelled when the connection goes away.
+  FlowBudget& responses;
+  AnswerOrder& order;
+  std::uint64_t number = 0;  ///< Of this request in `order`.
+  core::CancelToken token;   ///< Cancelled when the connection goes away.
   ApiKey key = ApiKey::api_versions;
   std::int16_t version = 0;
   std::int32_t correlation_id = 0;

@@ -120,6 +120,35 @@ def producers_and_slow_readers_stay_below_the_ceiling():
         server.stop()
 
 
+def expect_an_ordinary_client_gets_on(port):
+    """Records that need memory on their way in and on their way out."""
+    with wire.Connection(port) as connection:
+        for partition in range(PARTITIONS):
+            error, offset = connection.produce("t", partition, wire.record_batch([b"ordinary" * 2000]))
+            expect_equal(error, wire.NONE, "a produce error")
+            expect_equal(connection.fetch("t", partition, offset)[0], wire.NONE, "a fetch error")
+
+
+@case
+def clients_that_stop_in_the_middle_hold_up_nobody():
+    with Workspace("memory") as folder, Server(folder / "data", "--memory", f"{CEILING}MiB", "--shards", "2") as server:
+        with wire.Connection(server.bound_port) as connection:
+            connection.create_topic("t", PARTITIONS)
+            for partition in range(PARTITIONS):
+                expect_equal(connection.produce("t", partition, wire.record_batch([b"v" * BATCH]))[0], 0, "produce")
+        # Answers of 7 MB that nobody reads; requests of 8 MB of which only the beginning comes, with which a few take
+        # all the memory.
+        readers = [Pipe(server.bound_port, fetch_requests(8, 0)) for _ in range(60)]
+        header = struct.pack(">ihhi", 8 * MIB, wire.PRODUCE, 3, 1) + b"\0\4wire"
+        senders = [Pipe(server.bound_port, header + b"\0" * (20_000 if number < 6 else 1000)) for number in range(60)]
+        work(readers + senders, lambda: not any(pipe.unsent for pipe in readers + senders))
+        wait_for_answers(readers, 2)
+        expect_an_ordinary_client_gets_on(server.bound_port)
+        expect(peak_bytes(server) < CEILING * MIB, f"{peak_bytes(server) // MIB} MiB")
+        expect(server.running(), "the server runs")
+        server.stop()
+
+
 @case
 def a_ceiling_that_is_no_ceiling_is_refused():
     with Workspace("memory") as folder:

@@ -212,6 +212,23 @@ TEST_CASE_FIXTURE(Fixture, "a cancelled request takes nothing from a semaphore")
   CHECK(semaphore.available() == 1);
 }
 
+TEST_CASE_FIXTURE(Fixture, "a semaphore's debt is repaid before anyone is granted units") {
+  Semaphore semaphore(shard, 10);
+  CHECK(semaphore.try_acquire(8));
+  semaphore.overdraw(5);
+  CHECK(semaphore.available() == 0);
+  CHECK(!semaphore.try_acquire(1));
+  scope.spawn(take(&semaphore, 1, {}, {}, "a", &log));
+  semaphore.release(3);
+  settle();
+  CHECK(log.empty());
+  semaphore.release(1);
+  settle();
+  CHECK(log == Log{"a took"});
+  semaphore.release(10);
+  CHECK(semaphore.available() == 10);
+}
+
 TEST_CASE_FIXTURE(Fixture, "a full queue makes its pushers wait and keeps the order") {
   Queue<int> queue(shard, 2);
   for (int i = 1; i <= 4; ++i) scope.spawn(push_number(&queue, i, &log));

@@ -186,9 +186,19 @@ class FetchWork {
     found->items.push_back(item);
   }
 
-  /// Takes memory for the records that will be read: what was asked for, or less when there is
-  /// little. (A first batch that is larger still goes beyond it.)
+  /// Waits for the answers before this one: only the answer that leaves next may hold memory. One
+  /// that came earlier would keep it from the others while it can't leave.
+  core::Task<void> wait_for_turn() {
+    while (context_.order.next != context_.number && !context_.order.ended) {
+      co_await context_.order.changed.wait();
+    }
+  }
+
+  /// Takes memory for the records that will be read and returns how many may be: what was asked
+  /// for, or less when there is little.
   core::Task<std::uint64_t> reserve() {
+    release();
+    co_await wait_for_turn();
     std::uint64_t wanted = 0;
     for (const AtHome& at : by_home_) {
       for (const Item& item : at.items)
@@ -196,23 +206,22 @@ class FetchWork {
     }
     const auto asked = static_cast<std::uint64_t>(std::max(request_.max_bytes, 0));
     wanted = std::min({wanted, asked, kResponseBytesMax});
-    core::Semaphore& responses = context_.responses;
-    const std::uint64_t share = std::max(responses.available() / kShareOfFree, kGrantedMin);
-    const std::uint64_t granted = std::min(wanted, share);
-    release();
-    if (granted == 0) co_return 0;
-    bool got = responses.try_acquire(granted);
-    if (!got) got = co_await responses.acquire(granted, {}, context_.token);
-    if (got) reserved_ = granted;
-    co_return reserved_;
+    FlowBudget& responses = context_.responses;
+    const std::uint64_t share = responses.available() / kShareOfFree;
+    // A first batch comes even to who asks for less.
+    const std::uint64_t units = std::max(std::min(wanted, share), kGrantedMin);
+    bool granted = responses.try_acquire(units);
+    if (!granted) granted = co_await responses.acquire(units, {}, context_.token);
+    if (granted) reserved_ = units;
+    co_return std::min(wanted, reserved_);
   }
   void release() {
     if (reserved_ > 0) context_.responses.release(std::exchange(reserved_, 0));
   }
-  /// Gives back what the records that were read do not need.
+  /// Gives back what the records that were read do not need; a first batch may need more.
   void settle() {
-    if (bytes_ >= reserved_) return;
-    context_.responses.release(reserved_ - bytes_);
+    if (bytes_ < reserved_) context_.responses.release(reserved_ - bytes_);
+    if (bytes_ > reserved_) context_.responses.overdraw(bytes_ - reserved_);
     reserved_ = bytes_;
   }
 

@@ -64,7 +64,7 @@ core::Task<void> FakeBroker::accept_loop() {
 
 core::Task<void> FakeBroker::serve(net::Socket* socket) {
   const core::CancelToken token = scope_.token();
-  net::FrameReader reader(shard_, *socket, net::kFrameBytesMax, nullptr);
+  net::FrameReader reader(shard_, *socket, net::kFrameBytesMax);
   bool goes_on = true;
   while (goes_on && !token.cancelled()) {
     auto frame = co_await reader.next(std::chrono::hours(1), std::chrono::hours(1), token);
