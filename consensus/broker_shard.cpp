@@ -44,6 +44,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       layout_(layout),
       shard_count_(shard_count),
       cache_(shard, layout.cache_bytes),
+      read_ahead_(shard, layout.read_ahead),
       image_(std::make_shared<const MetadataImage>()),
       retention_(shard, *this),
       cleaner_(shard, *this),
@@ -63,7 +64,10 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
     // The memtables of other stores need the same disk.
     options.disk_reserve_bytes += (layout.identity.store_count - 1) * layout.memtable_bytes;
     options.cache = &broker->cache_;
+    options.read_ahead = &broker->read_ahead_;
     options.runs.group_bytes = kGroupPrefixBytes;
+    // Entries are searched, but records' keys and states are looked up.
+    options.runs.filters_from = core::as_text(index_begin(GroupId(0)));
     options.log = layout.log;
     options.wal = layout.wal;
     if (layout.create) {
@@ -254,6 +258,15 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
   co_return Use(slot);
 }
 
+void BrokerShard::look_ahead(GroupId group, ReadRequest request) {
+  if (!scope_.cancelled()) scope_.spawn(look_ahead_there(group, request));
+}
+
+core::Task<void> BrokerShard::look_ahead_there(GroupId group, ReadRequest request) {
+  auto use = co_await partition(group);
+  if (use) co_await (*use)->look_ahead(request);
+}
+
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
@@ -331,6 +344,7 @@ core::Task<void> BrokerShard::close() {
   co_await cleaner_.close();
   co_await scope_.close();
   for (auto& [number, store] : stores_) co_await store->close();
+  co_await read_ahead_.close();
 }
 
 }  // namespace sentinel::consensus

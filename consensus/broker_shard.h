@@ -32,6 +32,7 @@ struct BrokerLayout {
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
   std::size_t cache_bytes = std::size_t{64} << 20;  ///< Blocks of tables, for each shard.
+  lsm::ReadAheadOptions read_ahead = {};            ///< For each shard.
   lsm::WalOptions wal;
   core::Log* log = nullptr;  ///< May be null.
 };
@@ -80,6 +81,10 @@ class BrokerShard final : private CommitObserver {
   /// when no topic has the group, storage_error when it can't be read.
   core::Task<Result<Use>> partition(GroupId group);
 
+  /// Begins to bring in what a read of the partition will need; Partition::look_ahead(). Nobody
+  /// waits for it.
+  void look_ahead(GroupId group, ReadRequest request);
+
   /// The oldest entry of the log of a group that lives here, without opening the partition.
   core::Task<Result<std::optional<EntryKey>>> oldest_entry(GroupId group);
 
@@ -111,6 +116,7 @@ class BrokerShard final : private CommitObserver {
   void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
+  core::Task<void> look_ahead_there(GroupId group, ReadRequest request);
   void drop_partitions_of(const Topic& topic);
   core::Task<void> drop_partition(GroupId group);
   core::Task<void> erase_partition(GroupId group);
@@ -125,6 +131,7 @@ class BrokerShard final : private CommitObserver {
   const std::uint32_t shard_count_;
   std::vector<BrokerShard*> peers_;
   lsm::BlockCache cache_;
+  lsm::ReadAhead read_ahead_;
   std::map<std::uint32_t, std::unique_ptr<lsm::Db>> stores_;
   std::unique_ptr<Controller> controller_;
   std::shared_ptr<const MetadataImage> image_;

@@ -10,13 +10,25 @@ namespace {
 
 // What opening a partition has to read again at most to know its producers.
 constexpr std::uint32_t kEntriesPerSnapshot = 2048;
-constexpr std::uint64_t kBytesPerSnapshot = std::uint64_t{32} << 20;
+constexpr std::uint64_t kBytesPerSnapshotMin = std::uint64_t{4} << 20;
+constexpr std::uint64_t kBytesPerSnapshotMax = std::uint64_t{32} << 20;
+// A snapshot comes after so many times its own size: it is not to be much of what is written.
+constexpr std::uint64_t kBytesPerSnapshotByte = 64;
+constexpr lsm::ReadOptions kRecoveryReads{.read_ahead_bytes = std::size_t{256} << 10};
 // Smaller batches are gathered into one buffer, so that a read of many of them is not a list of a
 // thousand slices.
 constexpr std::size_t kGatherBelowBytes = 4096;
 constexpr std::size_t kGatherBufferBytes = std::size_t{64} << 10;
 // What one read of the device brings at most.
 constexpr std::uint64_t kReadAheadBytesMax = std::uint64_t{1} << 20;
+// So many readers of one partition are known to read on.
+constexpr std::size_t kReadersKnown = 8;
+// Memory for so many windows of each stream lets what was read and not taken stay until the stream
+// comes to it; for so many, also what comes behind it.
+constexpr std::size_t kWindowsToKeep = 2;
+constexpr std::size_t kWindowsToLookFar = 4;
+// One part in so many of what was asked for may be missing.
+constexpr std::uint64_t kNearlyFull = 8;
 // A long read lets others run after so many batches.
 constexpr std::size_t kBatchesPerYield = 256;
 
@@ -107,8 +119,9 @@ core::Task<core::Status> Partition::recover() {
     SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
     producers_ = std::move(producers);
   }
+  snapshot_bytes_ = snapshot.state.size();
   const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
-  lsm::Cursor cursor = replica_.entries();
+  lsm::Cursor cursor = replica_.entries(kRecoveryReads);
   SENTINEL_CO_CHECK(
       co_await cursor.seek(EntryTarget::index(replica_.group(), snapshot.index.next())));
   while (cursor.valid()) {
@@ -177,12 +190,16 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
 std::optional<core::Bytes> Partition::due_snapshot(std::size_t batch_bytes, std::int64_t now_ms) {
   ++entries_since_snapshot_;
   bytes_since_snapshot_ += batch_bytes;
-  if (entries_since_snapshot_ < kEntriesPerSnapshot && bytes_since_snapshot_ < kBytesPerSnapshot)
+  const std::uint64_t bytes_due = std::clamp(snapshot_bytes_ * kBytesPerSnapshotByte,
+                                             kBytesPerSnapshotMin, kBytesPerSnapshotMax);
+  if (entries_since_snapshot_ < kEntriesPerSnapshot && bytes_since_snapshot_ < bytes_due)
     return std::nullopt;
   entries_since_snapshot_ = 0;
   bytes_since_snapshot_ = 0;
   producers_.expire(now_ms);
-  return producers_.encode();
+  core::Bytes state = producers_.encode();
+  snapshot_bytes_ = state.size();
+  return state;
 }
 
 core::Task<void> Partition::until_committed(Offset end_offset) {
@@ -219,28 +236,90 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   result.committed_bytes = committed_bytes_;
   const Offset end = high_watermark_;
   if (request.offset >= end) co_return result;
-  lsm::Cursor cursor = replica_.entries(
-      {.read_ahead_bytes = std::min<std::uint64_t>(request.bytes_max, kReadAheadBytesMax)});
+  if (request.bytes_max == 0 && !request.first_batch_whole) {
+    result.cut_short = true;
+    co_return result;
+  }
+  core::Status status = co_await read_batches(request, end, read_options(request), &result);
+  // Memory to read cold data is short: what is there is answered, and if that is nothing, a batch.
+  if (!status && status.error().code == core::Errc::out_of_memory) {
+    status = core::Status();
+    result.cut_short = true;
+    if (result.records.empty() && request.first_batch_whole) {
+      request.bytes_max = 0;
+      status = co_await read_batches(request, end, {}, &result);
+    }
+  }
+  if (!status) co_return unreadable(status.error());
+  co_return result;
+}
+
+/// Adds committed batches below `end`, within the limits of the request.
+core::Task<core::Status> Partition::read_batches(ReadRequest request, Offset end,
+                                                 lsm::ReadOptions options, ReadResult* result) {
+  lsm::Cursor cursor = replica_.entries(options);
   core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), request.offset));
-  BatchGatherer gatherer(result.records);
+  BatchGatherer gatherer(result->records);
+  Offset read_end = request.offset;
   std::uint64_t bytes = 0;
   for (std::size_t count = 1; status && cursor.valid(); ++count) {
-    const auto key = EntryKey::decode(cursor.key());
-    if (!key) co_return unreadable(key.error());
-    if (key->group != replica_.group() || key->end_offset > end) break;
-    if (key->type == EntryType::records) {
+    SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+    if (key.group != replica_.group() || key.end_offset > end) break;
+    if (key.type == EntryType::records) {
       const std::uint64_t size = cursor.value().size();
       const bool forced = bytes == 0 && request.first_batch_whole;
-      if (bytes + size > request.bytes_max && !forced) break;
+      if (bytes + size > request.bytes_max && !forced) {
+        result->cut_short = true;
+        break;
+      }
       gatherer.add(cursor);
       bytes += size;
     }
+    read_end = key.end_offset;
     if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
-    status = co_await cursor.next();
+    if (cursor.try_next()) continue;
+    // Nearly full: the rest is not worth a read of the disk.
+    if (bytes > 0 && bytes >= request.bytes_max - request.bytes_max / kNearlyFull) {
+      result->cut_short = true;
+      break;
+    }
+    status = co_await cursor.load_next();
   }
-  if (!status) co_return unreadable(status.error());
   gatherer.flush();
-  co_return result;
+  note_read_end(read_end);
+  co_return status;
+}
+
+core::Task<void> Partition::look_ahead(ReadRequest request) {
+  const bool in_log = request.offset >= log_start() && request.offset < high_watermark_;
+  if (closed_ || !in_log || request.bytes_max == 0 || !replica_.may_look_ahead(1)) co_return;
+  if (goes_on(request) && replica_.may_look_ahead(request.streams * kWindowsToLookFar))
+    request.bytes_max += kReadAheadBytesMax;
+  co_await replica_.look_ahead(EntryTarget::offset(replica_.group(), request.offset),
+                               request.bytes_max);
+}
+
+/// Who goes on where another read ended, or begins where the log does, is likely to read all of it.
+bool Partition::goes_on(const ReadRequest& request) const {
+  return request.offset == log_start() ||
+         std::ranges::find(read_ends_, request.offset) != read_ends_.end();
+}
+
+lsm::ReadOptions Partition::read_options(const ReadRequest& request) const {
+  if (goes_on(request) && replica_.may_look_ahead(request.streams * kWindowsToKeep))
+    return {.read_ahead_bytes = kReadAheadBytesMax, .keep_ahead = true};
+  return {.read_ahead_bytes = std::min<std::uint64_t>(request.bytes_max, kReadAheadBytesMax),
+          .wanted_bytes = request.bytes_max,
+          .keep_ahead = true};
+}
+
+void Partition::note_read_end(Offset end) {
+  if (read_ends_.size() < kReadersKnown) {
+    read_ends_.push_back(end);
+  } else {
+    read_ends_[reads_ % kReadersKnown] = end;
+  }
+  ++reads_;
 }
 
 /// The last committed entry before the target that is still in the log.

@@ -9,6 +9,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "consensus/compacted_log.h"
 #include "consensus/producer_state.h"
@@ -52,13 +53,15 @@ struct ReadRequest {
   /// Returns the first batch whole even if it is larger than bytes_max, so that a consumer always
   /// progresses.
   bool first_batch_whole = false;
+  std::size_t streams = 1;  ///< Partitions of this shard that the same reader reads in turn.
 };
 
 struct ReadResult {
   core::Chain records;  ///< Whole batches as they were received, the first one containing the
                         ///< offset asked for.
   std::uint64_t committed_bytes =
-      0;  ///< Partition::committed_bytes() of the moment that the read describes.
+      0;                   ///< Partition::committed_bytes() of the moment that the read describes.
+  bool cut_short = false;  ///< There is more, which bytes_max or the want of memory left out.
 };
 
 struct OffsetAndTimestamp {
@@ -107,6 +110,9 @@ class Partition final : public StateMachine {
   /// Errc::offset_out_of_range outside [log start, log end]; empty between high watermark and log
   /// end.
   core::Task<Result<ReadResult>> read(ReadRequest request);
+  /// Begins to bring in what a read will need, where that is cold and there is memory for it; for a
+  /// reader that is likely to go on, more than that.
+  core::Task<void> look_ahead(ReadRequest request);
   /// Bytes of all batches committed since the partition was opened. A long poll that found too
   /// little remembers the count and waits until it has grown by what is missing.
   [[nodiscard]] std::uint64_t committed_bytes() const { return committed_bytes_; }
@@ -152,6 +158,11 @@ class Partition final : public StateMachine {
             CommitObserver* observer);
   std::unexpected<Errc> unreadable(const core::Error& error);
   void apply(const CommittedEntry& entry) override;
+  [[nodiscard]] bool goes_on(const ReadRequest& request) const;
+  [[nodiscard]] lsm::ReadOptions read_options(const ReadRequest& request) const;
+  core::Task<core::Status> read_batches(ReadRequest request, Offset end, lsm::ReadOptions options,
+                                        ReadResult* result);
+  void note_read_end(Offset end);
   core::Task<core::Status> recover();
   core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
   core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
@@ -175,7 +186,10 @@ class Partition final : public StateMachine {
   std::int64_t max_timestamp_ = -1;
   std::uint32_t entries_since_snapshot_ = 0;
   std::uint64_t bytes_since_snapshot_ = 0;
+  std::uint64_t snapshot_bytes_ = 0;  // Of the last one.
   std::uint64_t committed_bytes_ = 0;
+  std::vector<Offset> read_ends_;  // Where the last reads ended; the oldest is replaced.
+  std::size_t reads_ = 0;
   bool closed_ = false;
   core::Signal committed_;
   core::IntrusiveList<PartitionWatch, WatchTag> watches_;

@@ -115,6 +115,11 @@ void Replica::discard_before(lsm::Db& db, GroupId group, const LogStart& start) 
   db.discard(entries_begin(group), entries_begin(group, start.before.index.next()));
 }
 
+core::Task<void> Replica::look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const {
+  co_await db_.look_ahead(target, entries_begin(group_, start_.before.index.next()),
+                          entries_end(group_), bytes_max);
+}
+
 lsm::Cursor Replica::entries(lsm::ReadOptions read) const {
   return db_.cursor(entries_begin(group_, start_.before.index.next()), entries_end(group_), read);
 }

@@ -102,6 +102,12 @@ class Replica {
   static void discard_before(lsm::Db& db, GroupId group, const LogStart& start);
   /// A cursor over the group's entries; position it with EntryTarget.
   [[nodiscard]] lsm::Cursor entries(lsm::ReadOptions read = {}) const;
+  /// Begins to read what entries() will come to behind the target; lsm::Db::look_ahead().
+  core::Task<void> look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const;
+  /// lsm::Db::may_look_ahead().
+  [[nodiscard]] bool may_look_ahead(std::size_t windows) const {
+    return db_.may_look_ahead(windows);
+  }
 
  private:
   lsm::Db& db_;

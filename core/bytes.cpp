@@ -19,6 +19,7 @@ std::byte* Buffer::data() const {
 void Buffer::release() {
   if (block_ == nullptr) return;
   if (block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    if (block_->reclaim != nullptr) return block_->reclaim(block_);
     block_->~Block();
     ::operator delete(block_);
   }

@@ -64,9 +64,12 @@ class Buffer {
 
  private:
   friend class Bytes;
+  friend class BufferPool;
+  /// Stands right before the storage.
   struct Block {
     std::atomic<std::uint32_t> references{1};
     std::size_t capacity = 0;
+    void (*reclaim)(Block*) = nullptr;  // Takes what nobody refers to any more; null: it is freed.
   };
 
   explicit Buffer(Block* block) : block_(block) {}

@@ -5,8 +5,10 @@
 #include <set>
 #include <utility>
 
+#include "lsm/bloom.h"
 #include "lsm/compaction.h"
 #include "lsm/log_replay.h"
+#include "lsm/look_ahead.h"
 
 namespace sentinel::lsm {
 
@@ -21,6 +23,13 @@ constexpr std::size_t kLevel0TablesMax = 24;
 constexpr core::Duration kCompactionRetry = std::chrono::seconds(10);
 // While the disk is full it is looked at so often.
 constexpr core::Duration kSpaceRetry = std::chrono::seconds(1);
+
+/// Whether a filter that is in memory says that the run lacks the key.
+bool is_denied(const Run& run, std::uint64_t hash) {
+  if (run.info->filter.length == 0) return false;
+  const auto filter = run.file->cached_block(run.info->filter);
+  return filter.has_value() && !bloom_may_have(*filter, hash);
+}
 }  // namespace
 
 Db::Db(core::Shard& shard, DbOptions options)
@@ -61,11 +70,12 @@ core::Task<core::Result<std::unique_ptr<Db>>> Db::open(core::Shard& shard, DbOpt
 }
 
 core::Task<core::Status> Db::recover() {
-  versions_ = std::make_unique<VersionSet>(
-      shard_,
-      TableFile::Options{
-          .directory = options_.directory, .store_id = options_.store_id, .cache = options_.cache},
-      *manifest_);
+  versions_ = std::make_unique<VersionSet>(shard_,
+                                           TableFile::Options{.directory = options_.directory,
+                                                              .store_id = options_.store_id,
+                                                              .cache = options_.cache,
+                                                              .read_ahead = options_.read_ahead},
+                                           *manifest_);
   SENTINEL_CO_CHECK(co_await versions_->open());
   visible_ = manifest_->files().flushed_sequence;
   LogReplay replay(shard_, options_.directory, options_.store_id, manifest_->files());
@@ -329,9 +339,12 @@ core::Task<void> Db::flush() {
 core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
   if (auto found = try_get(key)) co_return std::move(*found);
   const std::shared_ptr<const Version> version = versions_->current();
+  const std::uint64_t hash = bloom_hash(key);
   for (std::uint8_t level = 0; level < kLevels; ++level) {
     for (const Run* run : version->candidates(level, key, key)) {
       if (!run->info->overlaps(key, key)) continue;
+      SENTINEL_CO_TRY(possible, co_await may_have(run, hash));
+      if (!possible) continue;
       RunCursor cursor(*run);
       SENTINEL_CO_CHECK(co_await cursor.seek(KeyTarget(key)));
       if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) continue;
@@ -342,15 +355,27 @@ core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
   co_return std::nullopt;
 }
 
+core::Task<core::Result<bool>> Db::may_have(const Run* run, std::uint64_t hash) const {
+  if (run->info->filter.length == 0) co_return true;
+  SENTINEL_CO_TRY(filter, co_await run->file->read_block(run->info->filter));
+  co_return bloom_may_have(filter, hash);
+}
+
 std::optional<std::optional<core::Bytes>> Db::try_get(core::ByteSpan key) const {
   if (auto found = get_from_memory(key)) return found;
+  const std::uint64_t hash = bloom_hash(key);
   const KeyTarget target(key);
   const Version& version = *versions_->current();
   for (std::uint8_t level = 0; level < kLevels; ++level) {
     for (const Run* run : version.candidates(level, key, key)) {
       if (!run->info->overlaps(key, key)) continue;
+      // Most keys are on the bottom: there the filter is asked only if that saves reading a block.
+      if (level < kBottomLevel && is_denied(*run, hash)) continue;
       RunCursor cursor(*run);
-      if (!cursor.try_seek(target)) return std::nullopt;
+      if (!cursor.try_seek(target)) {
+        if (is_denied(*run, hash)) continue;
+        return std::nullopt;
+      }
       if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) continue;
       if (cursor.tag().kind == EntryKind::tombstone) return std::optional<core::Bytes>();
       return cursor.value_bytes();
@@ -384,6 +409,17 @@ Cursor Db::cursor(core::Bytes begin, core::Bytes end, ReadOptions read) const {
   return Cursor(
       shard_, std::move(sources),
       {.snapshot = visible_, .begin = std::move(begin), .end = std::move(end), .read = read});
+}
+
+core::Task<void> Db::look_ahead(const SeekTarget& target, core::Bytes begin, core::Bytes end,
+                                std::uint64_t bytes_max) const {
+  if (options_.read_ahead == nullptr) co_return;
+  co_await lsm::look_ahead(versions_->current(), target, std::move(begin), std::move(end),
+                           bytes_max);
+}
+
+bool Db::may_look_ahead(std::size_t windows) const {
+  return options_.read_ahead != nullptr && options_.read_ahead->has_room(windows);
 }
 
 void Db::discard(core::Bytes begin, core::Bytes end) {

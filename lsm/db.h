@@ -50,6 +50,8 @@ struct DbOptions {
   /// Blocks of tables in memory, shared with other stores of the shard; outlives the store. Null:
   /// none.
   BlockCache* cache = nullptr;
+  /// Memory for reading ahead, like the cache. Null: cursors read for themselves.
+  ReadAhead* read_ahead = nullptr;
   RunRules runs;  ///< How tables are divided.
   /// A level between level 0 and the bottom exists only if it may be that large.
   std::uint64_t base_level_bytes = std::uint64_t{256} << 20;
@@ -108,6 +110,12 @@ class Db {
   /// it should not outlive a request.
   [[nodiscard]] Cursor cursor(core::Bytes begin = {}, core::Bytes end = {},
                               ReadOptions read = {}) const;
+  /// Begins to read what a walk over [begin, end) from `target` on will come to, `bytes_max` or a
+  /// little more; lsm/look_ahead.h.
+  core::Task<void> look_ahead(const SeekTarget& target, core::Bytes begin, core::Bytes end,
+                              std::uint64_t bytes_max) const;
+  /// ReadAhead::has_room(); never without one.
+  [[nodiscard]] bool may_look_ahead(std::size_t windows) const;
   /// Promises that keys in [begin, end) are never read or written again. Their space comes back bit
   /// by bit. Holds until the store is closed; whoever opens it next says it again.
   void discard(core::Bytes begin, core::Bytes end);
@@ -138,6 +146,7 @@ class Db {
   Db(core::Shard& shard, DbOptions options);
 
   core::Task<core::Status> recover();
+  core::Task<core::Result<bool>> may_have(const Run* run, std::uint64_t hash) const;
   [[nodiscard]] std::optional<std::optional<core::Bytes>> get_from_memory(core::ByteSpan key) const;
   void note_given(const WriteBatch& batch);
   void apply(const WriteBatch& batch);

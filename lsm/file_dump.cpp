@@ -164,6 +164,8 @@ class Dumper {
     print("  + run {} of table {} on level {}, {} entries of which {} deleted, bytes {} to {}",
           run.id.ordinal, run.id.file, run.level, run.entry_count, run.tombstone_count,
           run.data_begin, run.data_end);
+    if (run.filter.length > 0)
+      print("      with a filter of {} bytes at {}", run.filter.length, run.filter.offset);
     print("      from {}", options_.describe_key(core::as_bytes(run.smallest_key)));
     print("      to   {}", options_.describe_key(core::as_bytes(run.largest_key)));
   }

@@ -6,6 +6,7 @@ namespace sentinel::lsm {
 
 void LevelCursor::enter(std::size_t run) {
   if (cursor_.has_value() && at_ == run) return;
+  if (cursor_.has_value()) options_.wanted_bytes = cursor_->still_wanted();
   at_ = run;
   cursor_.emplace(*runs_[run], options_);
 }

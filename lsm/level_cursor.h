@@ -30,7 +30,7 @@ class LevelCursor {
   void enter(std::size_t run);
 
   const std::span<const Run* const> runs_;
-  const ReadOptions options_;
+  ReadOptions options_;
   std::size_t at_ = 0;  // The run that cursor_ walks over.
   std::optional<RunCursor> cursor_;
 };

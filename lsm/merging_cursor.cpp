@@ -1,7 +1,5 @@
 #include "lsm/merging_cursor.h"
 
-#include <algorithm>
-
 #include "core/sync.h"
 
 namespace sentinel::lsm {
@@ -39,25 +37,14 @@ MergingCursor::MergingCursor(core::Shard& shard, Sources sources, Scope scope)
 
 /// Only those that have keys in the scope.
 void MergingCursor::add_runs() {
-  const auto in_scope = [this](const Run* run) {
-    const bool behind = !scope_.end.empty() &&
-                        compare_keys(core::as_bytes(run->info->smallest_key), scope_.end) >= 0;
-    return !behind && compare_keys(core::as_bytes(run->info->largest_key), scope_.begin) >= 0;
-  };
-  for (const Run* run : sources_.version->level(0)) {
-    if (in_scope(run)) merger_.add(RunCursor(*run, scope_.read));
+  const Version& version = *sources_.version;
+  for (const Run* run : version.level(0)) {
+    if (run->info->reaches_into(scope_.begin, scope_.end))
+      merger_.add(RunCursor(*run, scope_.read));
   }
   for (std::uint8_t level = 1; level < kLevels; ++level) {
-    const std::span<const Run* const> runs = sources_.version->level(level);
-    const auto first = std::ranges::partition_point(runs, [&](const Run* run) {
-      return compare_keys(core::as_bytes(run->info->largest_key), scope_.begin) < 0;
-    });
-    const auto behind = std::partition_point(first, runs.end(), in_scope);
-    if (first != behind) {
-      merger_.add(LevelCursor(runs.subspan(static_cast<std::size_t>(first - runs.begin()),
-                                           static_cast<std::size_t>(behind - first)),
-                              scope_.read));
-    }
+    const auto runs = version.between(level, scope_.begin, scope_.end);
+    if (!runs.empty()) merger_.add(LevelCursor(runs, scope_.read));
   }
 }
 

@@ -1,8 +1,15 @@
 #include "lsm/run_cursor.h"
 
+#include <algorithm>
+
 #include "core/codec.h"
 
 namespace sentinel::lsm {
+
+namespace {
+// Less than this is not worth a buffer of ReadAhead.
+constexpr std::size_t kWindowBytesMin = std::size_t{128} << 10;
+}  // namespace
 
 void RunCursor::leave() {
   block_ = BlockCursor();
@@ -44,32 +51,45 @@ core::Task<core::Result<core::Bytes>> RunCursor::fetch(TableHandle handle) {
     if (file.cache() != nullptr) {
       if (auto cached = file.cache()->find(file.cache_key(handle.offset))) co_return *cached;
     }
-    SENTINEL_CO_TRY(range, co_await file.read_range(handle.offset, extent_from(handle)));
-    ahead_ = std::move(range);
-    ahead_offset_ = handle.offset;
+    SENTINEL_CO_CHECK(co_await read_on(handle));
   }
   auto content = file.part_of(ahead_, ahead_offset_, handle);
-  // Whoever reads on begins in the block in which this reader ends.
   const bool last = end == ahead_offset_ + ahead_.size();
-  if (content && last && file.cache() != nullptr) {
+  // Whoever reads on begins in the block in which this reader ends.
+  if (last && in_window_) {
+    file.leave_window(ahead_offset_);
+  } else if (content && last && file.cache() != nullptr) {
     file.cache()->insert(file.cache_key(handle.offset), core::Bytes::copy(*content));
   }
   co_return content;
 }
 
-/// The bytes of whole blocks, from this one on, that fit the read-ahead; of one at least.
-std::size_t RunCursor::extent_from(TableHandle handle) const {
-  std::uint64_t end = handle.offset + handle.length + kTableCrcBytes;
-  BlockCursor following = index_;
-  for (following.next(); following.valid(); following.next()) {
-    const auto next = core::decode_fields<TableHandle>(following.value());
-    const bool adjoins = next && next->offset == end && next->length <= kTablePartBytesMax;
-    if (!adjoins) break;
-    const std::uint64_t next_end = end + next->length + kTableCrcBytes;
-    if (next_end - handle.offset > options_.read_ahead_bytes) break;
-    end = next_end;
+/// Reads the block, and what follows it as far as the read-ahead goes, into ahead_.
+core::Task<core::Status> RunCursor::read_on(TableHandle handle) {
+  const TableFile& file = *run_->file;
+  const std::uint64_t begin = handle.offset;
+  const std::uint64_t bytes_max =
+      std::min<std::uint64_t>(options_.read_ahead_bytes, options_.wanted_bytes);
+  const std::uint64_t end = end_of_stretch(index_, begin, bytes_max);
+  const std::uint64_t block_end = begin + handle.length + kTableCrcBytes;
+  if (options_.wanted_bytes != UINT64_MAX)
+    options_.wanted_bytes -= std::min(options_.wanted_bytes, end - begin);
+  ahead_ = {};
+  ahead_offset_ = begin;
+  in_window_ = options_.keep_ahead && file.read_ahead() != nullptr &&
+               file.read_ahead()->fits(begin, end) &&
+               (options_.wanted_bytes == UINT64_MAX || end - begin >= kWindowBytesMin);
+  if (!in_window_) {
+    SENTINEL_CO_TRY(range, co_await file.read_range(begin, std::max(end, block_end) - begin));
+    ahead_ = std::move(range);
+    co_return core::Status();
   }
-  return end - handle.offset;
+  if (!file.begin_window(begin, block_end, end, ReadAhead::Need::now))
+    co_return core::fail(core::Errc::out_of_memory);
+  SENTINEL_CO_TRY(stretch, co_await file.read_window(begin, block_end));
+  ahead_ = std::move(stretch.bytes);
+  ahead_offset_ = stretch.offset;
+  co_return core::Status();
 }
 
 /// A block whose checksum holds may still not fit the index; then it was written wrongly.

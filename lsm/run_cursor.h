@@ -18,6 +18,13 @@ struct ReadOptions {
   /// Reads blocks that follow each other together, up to so many bytes at once. They pass by the
   /// cache: it is for what is read again. 0 reads block by block, into the cache.
   std::size_t read_ahead_bytes = 0;
+  /// What will be taken altogether: no more is read ahead. Without a limit what is read ahead is
+  /// sure to be wanted sometime.
+  std::uint64_t wanted_bytes = UINT64_MAX;
+  /// Keeps what was read together in the shard's memory for reading ahead (lsm/read_ahead.h), where
+  /// the next cursor finds it: for streams that are read by one cursor after the other. While that
+  /// memory is used up, steps that need it fail with Errc::out_of_memory.
+  bool keep_ahead = false;
 };
 
 class RunCursor {
@@ -36,6 +43,8 @@ class RunCursor {
   bool try_next();
   core::Task<core::Status> next_block();
 
+  /// What is left of ReadOptions::wanted_bytes.
+  [[nodiscard]] std::uint64_t still_wanted() const { return options_.wanted_bytes; }
   [[nodiscard]] const RunInfo& info() const { return *run_->info; }
   [[nodiscard]] bool valid() const { return block_.valid(); }
   [[nodiscard]] core::ByteSpan key() const { return block_.key(); }
@@ -50,7 +59,7 @@ class RunCursor {
   core::Task<core::Status> load_index();
   core::Task<core::Status> load_block();
   core::Task<core::Result<core::Bytes>> fetch(TableHandle handle);
-  [[nodiscard]] std::size_t extent_from(TableHandle handle) const;
+  core::Task<core::Status> read_on(TableHandle handle);
   [[nodiscard]] core::Status check(bool as_expected);
 
   const Run* run_;
@@ -61,6 +70,7 @@ class RunCursor {
   std::uint64_t block_offset_ = kNoBlock;  // Of the block that block_ walks over.
   core::Bytes ahead_;                      // Read ahead, from ahead_offset_ on.
   std::uint64_t ahead_offset_ = 0;
+  bool in_window_ = false;  // ahead_ is kept by ReadAhead.
 };
 
 }  // namespace sentinel::lsm

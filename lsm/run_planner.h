@@ -7,6 +7,7 @@
 /// compaction rewrites little at a time, and so that retention frees what it drops.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,9 @@ struct RunRules {
   std::uint64_t own_bytes = std::uint64_t{64} << 10;
   /// A run is ended behind the block that reaches this size.
   std::uint64_t run_bytes = std::uint64_t{4} << 20;
+  /// A run that has no key before this one gets a filter: where keys are looked up one by one, and
+  /// are often not there. Elsewhere a filter would never be asked.
+  std::optional<std::string> filters_from = std::nullopt;
 };
 
 /// One data block as the writer of a table remembers it.
@@ -33,6 +37,7 @@ struct BlockInfo {
   std::uint64_t tombstone_count = 0;
   SequenceNumber smallest_sequence;
   SequenceNumber largest_sequence;
+  std::vector<std::uint64_t> key_hashes;  ///< For the filter of its run (lsm/bloom.h).
 };
 
 /// The first `bytes` of a key, or all of a shorter one.

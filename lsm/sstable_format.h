@@ -1,10 +1,11 @@
 #pragma once
 /// The layout of an SSTable file.
 ///
-///   file       = data block* | index block* | properties | footer
+///   file       = data block* | (filter? index block)* | properties | footer
 ///   each part but the footer is stored as   content | crc (4)
 ///   index      = a block (lsm/block.h), one for each run: key and tag of the last entry of each of
 ///                the run's data blocks -> the data block's handle
+///   filter     = lsm/bloom.h, for runs of keys that are looked up one by one
 ///   properties = the table's NewTable, and zeros up to where the footer ends a block of 4096 bytes
 ///   footer     = magic (8) | format version (4) | store id (8) | file number (8) |
 ///                properties handle (12) | crc (4)
@@ -18,6 +19,7 @@
 
 #include "core/bytes.h"
 #include "core/crc32c.h"
+#include "lsm/block.h"
 #include "lsm/format.h"
 #include "lsm/table_info.h"
 
@@ -32,6 +34,12 @@ inline constexpr std::size_t kTableFileAlignment = 4096;
 inline constexpr std::size_t kTableBlockBytes = std::size_t{32} << 10;
 /// More than any block can have: a value of kValueBytesMax.
 inline constexpr std::uint32_t kTablePartBytesMax = 256u << 20;
+
+/// The end of the whole data blocks that lie one behind the other from `begin` on, where the block
+/// lies that `index` stands at: as many as fit `bytes_max`, one at least. `begin` when the index
+/// makes no sense.
+[[nodiscard]] std::uint64_t end_of_stretch(BlockCursor index, std::uint64_t begin,
+                                           std::size_t bytes_max);
 
 inline std::uint32_t table_part_crc(core::ByteSpan content, std::uint64_t offset, FileNumber file) {
   std::array<std::byte, 16> place;

@@ -6,6 +6,7 @@
 
 #include "core/codec.h"
 #include "core/sync.h"
+#include "lsm/bloom.h"
 #include "lsm/manifest.h"
 
 namespace sentinel::lsm {
@@ -58,6 +59,8 @@ core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
   open_.largest_sequence = std::max(open_.largest_sequence, tag.sequence);
   open_.tombstone_count += tag.kind == EntryKind::tombstone ? 1 : 0;
   ++open_.entry_count;
+  const bool other_key = block_.empty() || compare_keys(key, block_.last_key()) != 0;
+  if (other_key && is_filtered(key)) open_.key_hashes.push_back(bloom_hash(key));
   block_.add(key, tag, value);
   if (block_.size_bytes() >= kTableBlockBytes) {
     SENTINEL_CO_CHECK(co_await close_block());
@@ -68,6 +71,11 @@ core::Task<core::Status> SSTableWriter::add(core::ByteSpan key, EntryTag tag,
     co_await core::yield(shard_);
   }
   co_return core::Status();
+}
+
+bool SSTableWriter::is_filtered(core::ByteSpan key) const {
+  const auto& from = options_.runs.filters_from;
+  return from.has_value() && compare_keys(key, core::as_bytes(*from)) >= 0;
 }
 
 /// A block ends where a group does that will have runs of its own, and otherwise unless it is tiny.
@@ -147,7 +155,7 @@ core::Task<core::Status> SSTableWriter::complete() {
   co_return co_await core::sync_directory(shard_, options_.directory);
 }
 
-/// Writes the index of a run and describes the run.
+/// Writes the filter, if it is to have one, and the index of a run, and describes the run.
 core::Task<core::Status> SSTableWriter::append_run(std::size_t first_block, std::size_t end_block) {
   const BlockInfo& first = blocks_[first_block];
   const BlockInfo& last = blocks_[end_block - 1];
@@ -170,10 +178,23 @@ core::Task<core::Status> SSTableWriter::append_run(std::size_t first_block, std:
     core::encode_fields(encoded, block.handle);
     index.add(core::as_bytes(block.last_key), block.last_tag, encoded.view());
   }
+  if (is_filtered(core::as_bytes(run.smallest_key))) {
+    SENTINEL_CO_TRY(filter, co_await append_filter(first_block, end_block));
+    run.filter = filter;
+  }
   SENTINEL_CO_TRY(handle, co_await append_part(index.finish()));
   run.index = handle;
   made_.runs.push_back(std::move(run));
   co_return core::Status();
+}
+
+core::Task<core::Result<TableHandle>> SSTableWriter::append_filter(std::size_t first_block,
+                                                                   std::size_t end_block) {
+  std::vector<std::uint64_t> hashes;
+  for (std::size_t i = first_block; i < end_block; ++i)
+    hashes.insert(hashes.end(), blocks_[i].key_hashes.begin(), blocks_[i].key_hashes.end());
+  const std::vector<std::byte> filter = build_bloom(hashes);
+  co_return co_await append_part(filter);
 }
 
 /// Padded, so that the file ends with a whole block. The size, fixed-width, is filled in once it is

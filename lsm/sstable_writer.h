@@ -50,6 +50,9 @@ class SSTableWriter {
   [[nodiscard]] std::uint64_t end() const { return written_bytes_ + filled_; }
   core::Task<core::Status> complete();
   core::Task<core::Status> append_run(std::size_t first_block, std::size_t end_block);
+  core::Task<core::Result<TableHandle>> append_filter(std::size_t first_block,
+                                                      std::size_t end_block);
+  [[nodiscard]] bool is_filtered(core::ByteSpan key) const;
   core::Task<core::Result<TableHandle>> append_properties();
   core::Task<core::Status> append_footer(TableHandle properties);
 

@@ -7,6 +7,7 @@
 #include "core/codec.h"
 #include "core/io.h"
 #include "core/sync.h"
+#include "lsm/bloom.h"
 #include "lsm/log_replay.h"
 #include "lsm/manifest.h"
 #include "lsm/run_cursor.h"
@@ -114,6 +115,11 @@ class Checker {
   core::Task<core::Status> check_blocks(const TableFile& table, const RunInfo& run) {
     SENTINEL_CO_TRY(index_content, co_await table.read_block(run.index));
     BlockCursor index(index_content);
+    core::Bytes filter;
+    if (run.filter.length > 0) {
+      SENTINEL_CO_TRY(content, co_await table.read_block(run.filter));
+      filter = std::move(content);
+    }
     std::uint64_t offset = run.data_begin;
     RunTally tally;
     for (index.seek_to_first(); index.valid(); index.next()) {
@@ -122,6 +128,7 @@ class Checker {
       SENTINEL_CO_TRY(content, co_await table.read_block(*handle));
       BlockCursor block(content);
       SENTINEL_CO_CHECK(check_entries(table, offset, block, tally));
+      if (!passes(filter, block)) co_return table.malformed(run.filter.offset);
       const bool ends_as_indexed =
           core::equal(block.key(), index.key()) && block.tag().packed() == index.tag().packed();
       if (block.corrupt() || !ends_as_indexed) co_return table.malformed(offset);
@@ -131,6 +138,15 @@ class Checker {
     if (index.corrupt() || offset != run.data_end || !tally.agrees_with(run))
       co_return table.malformed(run.index.offset);
     co_return core::Status();
+  }
+
+  /// A filter must not deny any key of its run. An empty one denies nothing.
+  static bool passes(const core::Bytes& filter, BlockCursor& block) {
+    if (filter.empty()) return true;
+    for (block.seek_to_first(); block.valid(); block.next()) {
+      if (!bloom_may_have(filter, bloom_hash(block.key()))) return false;
+    }
+    return true;
   }
 
   /// Below level 0 the runs of a level must not overlap.

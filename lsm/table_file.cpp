@@ -7,6 +7,14 @@
 
 namespace sentinel::lsm {
 
+TableFile::TableFile(core::Shard& shard, const Options& options, TableInfo info)
+    : shard_(shard),
+      info_(info),
+      store_id_(options.store_id),
+      cache_(options.cache),
+      read_ahead_(options.read_ahead),
+      reads_(shard) {}
+
 TableFile::~TableFile() = default;
 
 core::Task<core::Result<std::unique_ptr<TableFile>>> TableFile::open(core::Shard& shard,
@@ -59,7 +67,12 @@ core::Task<core::Status> TableFile::load(const std::string& path) {
                          fmt::format("{} has {} bytes, the manifest says {}", path, stat.size_bytes,
                                      info_.size_bytes));
   }
-  co_return co_await check_footer();
+  SENTINEL_CO_CHECK(co_await check_footer());
+  if (read_ahead_ == nullptr) co_return core::Status();
+  auto direct = co_await core::File::open_direct(shard_, path, core::open_flags::read);
+  if (!direct) co_return std::unexpected(std::move(direct).error());
+  direct_file_ = std::move(*direct);
+  co_return core::Status();
 }
 
 core::Task<core::Status> TableFile::check_footer() {
@@ -110,6 +123,54 @@ core::Task<core::Result<core::Bytes>> TableFile::read_range(std::uint64_t offset
   co_return buffer.slice(0, length);
 }
 
+std::optional<std::uint64_t> TableFile::begin_window(std::uint64_t offset, std::uint64_t needed_end,
+                                                     std::uint64_t end,
+                                                     ReadAhead::Need need) const {
+  if (read_ahead_ == nullptr || end > info_.size_bytes) return std::nullopt;
+  ReadAhead::Window* window = read_ahead_->find(place(offset), needed_end);
+  if (window == nullptr) {
+    window = read_ahead_->open(place(offset), end, need);
+    if (window == nullptr) return std::nullopt;
+    reads_.spawn(fill(window));
+  }
+  return window->end;
+}
+
+core::Task<core::Result<TableFile::Stretch>> TableFile::read_window(
+    std::uint64_t offset, std::uint64_t needed_end) const {
+  ReadAhead::Window* window = read_ahead_->find(place(offset), needed_end);
+  if (window != nullptr && window->loading) {
+    const core::Buffer kept = window->buffer;  // So that it is not let go before this reader is on.
+    co_await window->settled.wait();
+    window = read_ahead_->find(place(offset), needed_end);
+  }
+  if (window != nullptr) {
+    co_return Stretch{.bytes = window->bytes(), .offset = window->place.offset};
+  }
+  // It could not be read: this read says why, or does better.
+  SENTINEL_CO_TRY(bytes, co_await read_range(offset, needed_end - offset));
+  co_return Stretch{.bytes = std::move(bytes), .offset = offset};
+}
+
+core::Task<void> TableFile::fill(ReadAhead::Window* window) const {
+  const core::Status read = co_await read_direct(window->aligned_begin(),
+                                                 {window->buffer.data(), window->aligned_length()});
+  read_ahead_->loaded(*window, read.has_value());
+}
+
+core::Task<core::Status> TableFile::read_direct(std::uint64_t offset,
+                                                std::span<std::byte> into) const {
+  core::Status read = co_await direct_file_.read_exactly(offset, into);
+  // Some file systems take the flag and then refuse to do it, or demand larger blocks.
+  if (read || read.error().code != core::Errc::invalid_argument) co_return read;
+  co_return co_await file_.read_exactly(offset, into);
+}
+
+void TableFile::leave_window(std::uint64_t offset) const {
+  ReadAhead::Window* window = read_ahead_->find(place(offset), offset + 1);
+  if (window != nullptr) window->spent = true;
+}
+
 bool TableFile::lies_inside(TableHandle handle) const {
   const std::uint64_t end = info_.size_bytes - kTableFooterBytes;
   return handle.length <= kTablePartBytesMax && handle.offset <= end &&
@@ -152,6 +213,11 @@ std::unexpected<core::Error> TableFile::malformed(std::uint64_t offset) const {
                     fmt::format("{} is damaged at offset {}", file_.path(), offset));
 }
 
-core::Task<void> TableFile::close() { co_await file_.close(); }
+core::Task<void> TableFile::close() {
+  co_await reads_.join();
+  if (read_ahead_ != nullptr) read_ahead_->forget(store_id_, info_.number);
+  co_await direct_file_.close();
+  co_await file_.close();
+}
 
 }  // namespace sentinel::lsm

@@ -3,10 +3,12 @@
 /// file and offset.
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "core/io.h"
 #include "lsm/block_cache.h"
+#include "lsm/read_ahead.h"
 #include "lsm/sstable_format.h"
 
 namespace sentinel::lsm {
@@ -16,7 +18,8 @@ class TableFile {
   struct Options {
     std::string directory;
     std::uint64_t store_id = 0;
-    BlockCache* cache = nullptr;  ///< Outlives the file; null for none.
+    BlockCache* cache = nullptr;      ///< Outlives the file; null for none.
+    ReadAhead* read_ahead = nullptr;  ///< Outlives the file; null for none.
   };
 
   /// Opens the table that the manifest describes as `info`. Errc::corruption for a file that is
@@ -40,6 +43,25 @@ class TableFile {
   }
   /// Bytes of the file as they stand there, to be handed to part_of().
   core::Task<core::Result<core::Bytes>> read_range(std::uint64_t offset, std::size_t length) const;
+  /// A stretch of the file: `bytes` from `offset` on.
+  struct Stretch {
+    core::Bytes bytes;
+    std::uint64_t offset = 0;
+  };
+  /// Begins to read the file from `offset` to `end`, past the page cache and into the memory of
+  /// ReadAhead, unless that has the bytes up to `needed_end` or is about to. Returns where what is
+  /// there will end; nothing when there is no such memory.
+  [[nodiscard]] std::optional<std::uint64_t> begin_window(std::uint64_t offset,
+                                                          std::uint64_t needed_end,
+                                                          std::uint64_t end,
+                                                          ReadAhead::Need need) const;
+  /// What was begun, as it stands in the file: at least the bytes from `offset` to `needed_end`.
+  core::Task<core::Result<Stretch>> read_window(std::uint64_t offset,
+                                                std::uint64_t needed_end) const;
+  /// A reader has come to the end of what read_window() returned.
+  void leave_window(std::uint64_t offset) const;
+  [[nodiscard]] const ReadAhead* read_ahead() const { return read_ahead_; }
+
   /// The verified content of the part at `handle`, a slice of `range`, which was read from
   /// `range_offset` and holds it.
   [[nodiscard]] core::Result<core::Bytes> part_of(const core::Bytes& range,
@@ -57,19 +79,27 @@ class TableFile {
   core::Task<void> close();
 
  private:
-  TableFile(core::Shard& shard, const Options& options, TableInfo info)
-      : shard_(shard), info_(info), store_id_(options.store_id), cache_(options.cache) {}
+  TableFile(core::Shard& shard, const Options& options, TableInfo info);
   core::Task<core::Status> load(const std::string& path);
   core::Task<core::Status> check_footer();
   [[nodiscard]] bool lies_inside(TableHandle handle) const;
   core::Task<core::Result<core::Bytes>> read_part(TableHandle handle) const;
+  [[nodiscard]] ReadAhead::Place place(std::uint64_t offset) const {
+    return {.store_id = store_id_, .file = info_.number, .offset = offset};
+  }
+  core::Task<void> fill(ReadAhead::Window* window) const;
+  core::Task<core::Status> read_direct(std::uint64_t offset, std::span<std::byte> into) const;
 
   core::Shard& shard_;
   const TableInfo info_;
   const std::uint64_t store_id_;
   BlockCache* const cache_;
+  ReadAhead* const read_ahead_;
   core::File file_;
+  core::File direct_file_;  // Past the page cache; open only with read_ahead_.
   TableHandle properties_;
+  // Of windows. They go on when the reader that began them has gone, but not beyond close().
+  mutable core::TaskScope reads_;
 };
 
 }  // namespace sentinel::lsm

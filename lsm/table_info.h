@@ -47,6 +47,7 @@ struct RunInfo {
   std::uint64_t data_begin = 0;  ///< In the file. The data end, without a gap, at `data_end`.
   std::uint64_t data_end = 0;
   TableHandle index;
+  TableHandle filter;  ///< Of length 0: the run has none.
   std::uint64_t entry_count = 0;
   std::uint64_t tombstone_count = 0;
   std::string smallest_key;  ///< Bytes, not text.
@@ -60,6 +61,7 @@ struct RunInfo {
     visit(self.data_begin);
     visit(self.data_end);
     visit(self.index);
+    visit(self.filter);
     visit(self.entry_count);
     visit(self.tombstone_count);
     visit(self.smallest_key);
@@ -68,6 +70,11 @@ struct RunInfo {
     visit(self.largest_sequence);
   }
 
+  /// Whether it may have keys in [begin, end); an empty bound is none.
+  [[nodiscard]] bool reaches_into(core::ByteSpan begin, core::ByteSpan end) const {
+    const bool behind = !end.empty() && compare_keys(core::as_bytes(smallest_key), end) >= 0;
+    return !behind && compare_keys(core::as_bytes(largest_key), begin) >= 0;
+  }
   /// Bytes of the file that are free once the run is gone.
   [[nodiscard]] std::uint64_t size_bytes() const { return data_end - data_begin; }
   [[nodiscard]] bool overlaps(core::ByteSpan smallest, core::ByteSpan largest) const {

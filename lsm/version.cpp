@@ -48,6 +48,17 @@ std::span<const Run* const> Version::overlapping(std::uint8_t level, core::ByteS
   return {first, behind};
 }
 
+std::span<const Run* const> Version::between(std::uint8_t level, core::ByteSpan begin,
+                                             core::ByteSpan end) const {
+  const Runs& runs = levels_[level];
+  const auto first = std::ranges::partition_point(runs, [&](const Run* run) {
+    return compare_keys(core::as_bytes(run->info->largest_key), begin) < 0;
+  });
+  const auto behind = std::partition_point(
+      first, runs.end(), [&](const Run* run) { return run->info->reaches_into(begin, end); });
+  return {first, behind};
+}
+
 bool Version::overlaps(std::uint8_t first, core::ByteSpan smallest, core::ByteSpan largest) const {
   for (std::uint8_t level = first; level < kLevels; ++level) {
     if (level > 0 && !overlapping(level, smallest, largest).empty()) return true;

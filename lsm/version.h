@@ -40,6 +40,9 @@ class Version {
   /// The runs of a level below level 0 with keys in [smallest, largest].
   [[nodiscard]] std::span<const Run* const> overlapping(std::uint8_t level, core::ByteSpan smallest,
                                                         core::ByteSpan largest) const;
+  /// The runs of a level below level 0 with keys in [begin, end); an empty bound is none.
+  [[nodiscard]] std::span<const Run* const> between(std::uint8_t level, core::ByteSpan begin,
+                                                    core::ByteSpan end) const;
   /// Those of a level that may have keys in [smallest, largest]: of level 0 all.
   [[nodiscard]] std::span<const Run* const> candidates(std::uint8_t level, core::ByteSpan smallest,
                                                        core::ByteSpan largest) const {

@@ -41,6 +41,7 @@ class ColdRead:
         self.data = options.data or options.out / "cold-read"
         self.store = self.data / "server"
         self.rounds = []
+        self.amplification = None  # Not known with --reuse.
 
     def check_space(self):
         needed = int(self.options.gib * GIB * OVERHEAD) + SPARE_BYTES
@@ -68,7 +69,7 @@ class ColdRead:
                 shutil.rmtree(self.store, ignore_errors=True)
         self.print_summary()
         out = self.options.out / "cold-read.json"
-        out.write_text(json.dumps(self.rounds, indent=1) + "\n")
+        out.write_text(json.dumps({"write_amplification": self.amplification, "rounds": self.rounds}, indent=1) + "\n")
         print(f"JSON: {out}")
 
     def program(self, name, *arguments):
@@ -80,15 +81,18 @@ class ColdRead:
     def write(self):
         server = Server(self.options.bin / "sentinel-server", self.store)
         try:
+            start_bytes = server.write_bytes()
             result = self.options.out / "cold-write.json"
             self.program("sentinel-load", "--broker", server.broker, "--topic", "cold", "--partitions",
                          self.options.partitions, "--connections", self.options.partitions, "--batch-records", 64,
                          "--total-mib", int(self.options.gib * 1024), "--json", result)
+            device_bytes = server.write_bytes() - start_bytes
         finally:
             server.stop()
         written = json.loads(result.read_text())
+        self.amplification = device_bytes / (self.options.gib * GIB)
         print(f"Wrote {self.options.gib:g} GiB over {self.options.partitions} partitions in {written['seconds']:.0f} s, "
-              f"{written['mb_per_second']:.0f} MB/s")
+              f"{written['mb_per_second']:.0f} MB/s; {self.amplification:.3f} bytes to the device per byte (target: at most 2.1)")
 
     def tables(self):
         return sorted(self.store.rglob("*.sst"), key=lambda path: path.name)

@@ -48,6 +48,8 @@ class Drain {
 
   core::Task<core::Status> prepare(net::kafka::Client* client);
   core::Task<void> worker(Lane* lane);
+  static void give_back(Lane* lane, const std::vector<Position>& before,
+                        const std::vector<Position>& after);
   core::Task<core::Status> fetch(Lane* lane, std::vector<Position>* asked);
   core::Status take(std::vector<Position>& asked, const net::kafka::FetchPartitionResponse& part);
   core::Status walk(Position& at, core::ByteSpan batches);
@@ -139,10 +141,20 @@ core::Task<void> Drain::worker(Lane* lane) {
       asked.push_back(lane->idle.front());
       lane->idle.pop_front();
     }
+    const std::vector<Position> before = asked;
     core::Status fetched = co_await fetch(lane, &asked);
     if (!fetched && !failure_) failure_ = std::move(fetched).error();
-    for (const Position& each : asked) {
-      if (each.next < each.end) lane->idle.push_back(each);
+    give_back(lane, before, asked);
+  }
+}
+
+/// Those that got nothing are asked for first next time, as by all clients.
+void Drain::give_back(Lane* lane, const std::vector<Position>& before,
+                      const std::vector<Position>& after) {
+  for (const bool served : {false, true}) {
+    for (std::size_t i = 0; i < after.size(); ++i) {
+      const bool goes_on = after[i].next < after[i].end;
+      if (goes_on && (after[i].next != before[i].next) == served) lane->idle.push_back(after[i]);
     }
   }
 }

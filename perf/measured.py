@@ -71,7 +71,15 @@ class Server:
 
     def read_bytes(self):
         """What the server has had read from devices."""
-        return int(re.search(r"^read_bytes: (\d+)", pathlib.Path(f"/proc/{self.process.pid}/io").read_text(), re.MULTILINE)[1])
+        return self._io("read_bytes")
+
+    def write_bytes(self):
+        """What the server has had written to devices."""
+        return self._io("write_bytes")
+
+    def _io(self, counter):
+        counters = pathlib.Path(f"/proc/{self.process.pid}/io").read_text()
+        return int(re.search(rf"^{counter}: (\d+)", counters, re.MULTILINE)[1])
 
     def cpu_seconds(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

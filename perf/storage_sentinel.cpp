@@ -49,6 +49,7 @@ class Session {
     options.directory = directory_;
     options.memtable_bytes = memtable_bytes;
     options.cache = &cache_;
+    options.runs.filters_from = "";
     auto opened = co_await lsm::Db::open(shard_, std::move(options), create);
     if (!opened) stop(kName, opened.error().message);
     db_ = std::move(*opened);

@@ -20,8 +20,8 @@ FILE_LINES_MAX = 1000
 FUNCTION_LINES_MAX = 70
 COLUMNS_MAX = 100
 
-# Where threads meet: the mailboxes, the counter of Bytes, the start of the process, the file thread pool.
-MAY_SYNCHRONISE = ("core/mailbox", "core/bytes.h", "core/runtime", "core/uring", "core/asio", "core/posix_ops",
+# Where threads meet: the mailboxes, the counter of Bytes and where they go back to, the start of the process, the file thread pool.
+MAY_SYNCHRONISE = ("core/mailbox", "core/bytes.h", "core/buffer_pool", "core/runtime", "core/uring", "core/asio", "core/posix_ops",
                    "core/log", "core/frame_allocator", *ABOVE_ALL)
 # Where time and chance enter: behind the Ring seam and at the top. Tests get both from a seed.
 MAY_ASK_THE_WORLD = ("core/uring", "core/asio", "core/posix_ops", "core/clock", "core/runtime", "core/log",

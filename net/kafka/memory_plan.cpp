@@ -23,6 +23,9 @@ constexpr std::uint64_t kMemtableMin = kMiB;
 // Larger ones make recovery longer and nothing faster.
 constexpr std::uint64_t kMemtableMax = 32 * kMiB;
 constexpr std::uint64_t kCacheMin = kMiB;
+// A few streams; and as many as one consumer of a hundred partitions has.
+constexpr std::uint64_t kReadAheadMin = 4 * kMiB;
+constexpr std::uint64_t kReadAheadMax = 128 * kMiB;
 // What a connection takes beyond the requests and responses that are counted.
 constexpr std::uint64_t kConnectionBytes = 32 << 10;
 constexpr std::uint64_t kConnectionsMin = 256;
@@ -34,7 +37,8 @@ core::Result<MemoryPlan> plan_memory(std::uint64_t ceiling, std::uint32_t shards
                                      std::uint32_t stores) {
   const std::uint64_t fixed = kProcessBytes + shards * kShardBytes + stores * kStoreBytes;
   const std::uint64_t least =
-      fixed + shards * (2 * kFlowMin + kConnectionsMin * kConnectionBytes + kCacheMin) +
+      fixed +
+      shards * (2 * kFlowMin + kConnectionsMin * kConnectionBytes + kReadAheadMin + kCacheMin) +
       stores * kMemtablesOfStore * kMemtableMin;
   if (ceiling < least) {
     return core::fail(core::Errc::out_of_memory,
@@ -56,6 +60,7 @@ core::Result<MemoryPlan> plan_memory(std::uint64_t ceiling, std::uint32_t shards
       kConnectionBytes;
   plan.requests = grow(kFlowMin, kFlowMax, shards, 4);
   plan.responses = grow(kFlowMin, kFlowMax, shards, 4);
+  plan.read_ahead = grow(kReadAheadMin, kReadAheadMax, shards, 8);
   plan.memtable =
       grow(kMemtableMin * kMemtablesOfStore, kMemtableMax * kMemtablesOfStore, stores, 2) /
       kMemtablesOfStore;

@@ -61,6 +61,7 @@ core::Task<core::Status> Node::open_data() {
       .create = !identity.ready,
       .memtable_bytes = std::min(plan.memtable, options_.memtable_bytes_max),
       .cache_bytes = plan.cache,
+      .read_ahead = {.bytes_max = plan.read_ahead},
       .wal = options_.wal,
       .log = log_};
   co_return core::Status();

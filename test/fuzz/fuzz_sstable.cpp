@@ -119,9 +119,13 @@ core::Task<void> check_run(const lsm::Run& run, core::ByteSpan key, lsm::ReadOpt
 }
 
 core::Task<void> check_table(core::Shard& shard, lsm::NewTable made, core::Bytes key) {
-  auto table = co_await lsm::TableFile::open(shard, kOptions, made.info);
+  lsm::ReadAhead ahead(shard, {.bytes_max = std::size_t{4} << 20, .window_bytes = 40'000});
+  lsm::TableFile::Options options = kOptions;
+  options.read_ahead = &ahead;
+  auto table = co_await lsm::TableFile::open(shard, options, made.info);
   if (!table) {
     check_error(table.error());
+    co_await ahead.close();
     co_return;
   }
   const auto properties = co_await (*table)->read_properties();
@@ -129,8 +133,10 @@ core::Task<void> check_table(core::Shard& shard, lsm::NewTable made, core::Bytes
   for (const lsm::Run& run : test::runs_of(made, **table)) {
     co_await check_run(run, key, {});
     co_await check_run(run, key, {.read_ahead_bytes = 40'000});
+    co_await check_run(run, key, {.read_ahead_bytes = 40'000, .keep_ahead = true});
   }
   co_await (*table)->close();
+  co_await ahead.close();
 }
 
 void check_file(const lsm::NewTable& made, std::vector<std::byte> file, core::ByteSpan key) {

@@ -77,6 +77,10 @@ std::string log_key(std::size_t log, std::uint64_t index) {
   return fmt::format("log{:05}-{:08}", log, index);
 }
 
+// For a cursor that reads ahead in each of its runs.
+constexpr lsm::ReadAheadOptions kReadAhead{
+    .bytes_max = std::size_t{16} << 20, .window_bytes = 100'000, .idle = std::chrono::seconds(1)};
+
 lsm::DbOptions options_of(std::uint64_t seed) {
   core::Random random(seed);
   lsm::DbOptions options;
@@ -85,6 +89,7 @@ lsm::DbOptions options_of(std::uint64_t seed) {
   options.memtable_bytes = random.chance(0.5) ? 24 << 10 : 200 << 10;
   options.runs.group_bytes = random.chance(0.8) ? 8 : 0;
   if (random.chance(0.5)) options.runs.own_bytes = 4 << 10;
+  if (random.chance(0.7)) options.runs.filters_from = random.chance(0.5) ? "" : "state";
   if (random.chance(0.5)) options.runs.run_bytes = 64 << 10;
   options.base_level_bytes = random.chance(0.5) ? 30 << 10 : 300 << 10;
   options.wal.segment_bytes = 256 << 10;
@@ -99,6 +104,8 @@ class Life final : public test::NodeProgram {
       : options_(options_of(seed)), random_(random), model_(model), totals_(totals) {}
 
   Task<void> run(Shard& shard) override {
+    ahead_ = std::make_unique<lsm::ReadAhead>(shard, kReadAhead);
+    if (random_.chance(0.5)) options_.read_ahead = ahead_.get();
     auto opened = co_await lsm::Db::open(shard, options_, true);
     SENTINEL_ASSERT(opened.has_value(), "{}", opened.error().message);
     db_ = std::move(*opened);
@@ -109,6 +116,7 @@ class Life final : public test::NodeProgram {
     co_await check_all();
     note_counters();
     co_await db_->close();
+    co_await ahead_->close();
     model_.all_durable();
   }
   void request_stop() override { stopping_ = true; }
@@ -239,11 +247,20 @@ class Life final : public test::NodeProgram {
     co_await check_range("state", "statf");
   }
 
+  [[nodiscard]] lsm::ReadOptions read_options() {
+    if (random_.chance(0.3)) return {};
+    return {.read_ahead_bytes = 100'000,
+            .wanted_bytes = random_.chance(0.5) ? 150'000 : UINT64_MAX,
+            .keep_ahead = random_.chance(0.7)};
+  }
+
   Task<void> check_range(std::string begin, std::string end) {
     CAPTURE(begin);
-    const std::size_t read_ahead = random_.chance(0.5) ? 100'000 : 0;
-    lsm::Cursor cursor =
-        db_->cursor(Bytes::copy(begin), Bytes::copy(end), {.read_ahead_bytes = read_ahead});
+    if (random_.chance(0.3)) {
+      const lsm::KeyTarget first(as_bytes(begin));
+      co_await db_->look_ahead(first, Bytes::copy(begin), Bytes::copy(end), 200'000);
+    }
+    lsm::Cursor cursor = db_->cursor(Bytes::copy(begin), Bytes::copy(end), read_options());
     auto expected = model_.entries.lower_bound(begin);
     core::Status status = co_await cursor.seek(lsm::KeyTarget(as_bytes(begin)));
     for (; status && cursor.valid(); ++expected) {
@@ -300,10 +317,11 @@ class Life final : public test::NodeProgram {
     totals_.deepest_levels = std::max(totals_.deepest_levels, levels);
   }
 
-  const lsm::DbOptions options_;
+  lsm::DbOptions options_;
   core::Random random_;
   Model& model_;
   Totals& totals_;
+  std::unique_ptr<lsm::ReadAhead> ahead_;
   std::unique_ptr<lsm::Db> db_;
   bool stopping_ = false;
 };

@@ -21,7 +21,7 @@ lsm::DbOptions small_options() {
   options.store_id = 7;
   options.memtable_bytes = 24 << 10;
   // The batches' own keys are a group of their own, cut into short runs.
-  options.runs = {.group_bytes = 4, .own_bytes = 1 << 10, .run_bytes = 8 << 10};
+  options.runs = {.group_bytes = 4, .own_bytes = 1 << 10, .run_bytes = 8 << 10, .filters_from = ""};
   options.wal.segment_bytes = 64 << 10;
   options.wal.first_segment_bytes = 16 << 10;
   options.wal.buffer_bytes = 16 << 10;

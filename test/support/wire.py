@@ -126,8 +126,15 @@ class Connection:
         return None if size is None else self.receive_exactly(struct.unpack(">i", size)[0])
 
     def call(self, key, version, body):
+        self.start(key, version, body)
+        return self.finish()
+
+    def start(self, key, version, body):
         self.correlation += 1
         self.send(request(key, version, body, self.correlation))
+
+    def finish(self):
+        """The body of the answer to what was started last."""
         response = self.receive()
         if response is None:
             raise ConnectionError("the server closed the connection")
@@ -155,15 +162,30 @@ class Connection:
 
     def fetch(self, topic, partition, offset, bytes_max=1 << 20):
         """(error code, high watermark, record batches as stored)."""
-        body = (struct.pack(">iiiib", -1, 0, 0, bytes_max, 0) + struct.pack(">i", 1) + string(topic) +
-                struct.pack(">iiqi", 1, partition, offset, bytes_max))
-        reader = self.call(FETCH, 4, body)
+        return self.fetch_all(topic, {partition: offset}, bytes_max)[partition]
+
+    def fetch_all(self, topic, offsets, bytes_max, partition_max=None, min_bytes=0, wait_ms=0):
+        """By partition what fetch() returns, of all those in `offsets`, in their order."""
+        self.start_fetch_all(topic, offsets, bytes_max, partition_max, min_bytes, wait_ms)
+        return self.finish_fetch_all()
+
+    def start_fetch_all(self, topic, offsets, bytes_max, partition_max=None, min_bytes=0, wait_ms=0):
+        body = struct.pack(">iiiib", -1, wait_ms, min_bytes, bytes_max, 0) + struct.pack(">i", 1) + string(topic)
+        body += struct.pack(">i", len(offsets))
+        for partition, offset in offsets.items():
+            body += struct.pack(">iqi", partition, offset, partition_max or bytes_max)
+        self.start(FETCH, 4, body)
+
+    def finish_fetch_all(self):
+        reader = self.finish()
         reader.take("ii")
         reader.bytes(reader.take("h"))
-        reader.take("ii")
-        error, high_watermark, _, aborted = reader.take("hqqi")
-        reader.bytes(max(0, aborted) * 16)
-        return error, high_watermark, reader.bytes(max(0, reader.take("i")))
+        answered = {}
+        for _ in range(reader.take("i")):
+            partition, error, high_watermark, _, aborted = reader.take("ihqqi")
+            reader.bytes(max(0, aborted) * 16)
+            answered[partition] = error, high_watermark, reader.bytes(max(0, reader.take("i")))
+        return answered
 
     def delete_records(self, topic, partition, offset):
         """(low watermark, error code)."""

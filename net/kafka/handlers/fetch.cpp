@@ -1,10 +1,11 @@
-/// Fetch: reads each partition on its home shard; when there is too little, waits there until there
-/// is more, and reads once more.
+/// Fetch: reads each partition on its home shard, all shards at the same time; when there is too
+/// little, waits there until there is more, and reads once more.
 ///
 /// Limits are soft by one batch: the first batch of the whole response comes even if it is larger
 /// than every limit, so that a consumer always progresses; after it only whole batches within the
-/// limits (KIP-74). Fetch sessions (KIP-227) are declined: every answer has session id 0 and is
-/// complete.
+/// limits (KIP-74). Each shard has its share of the limits, and serves its partitions in the order
+/// of the request: clients put those first that got nothing last time. Fetch sessions (KIP-227) are
+/// declined: every answer has session id 0 and is complete.
 
 #include "net/kafka/messages/fetch.h"
 
@@ -24,10 +25,18 @@ using consensus::Offset;
 
 // Kafka's fetch.max.bytes.
 constexpr std::uint64_t kResponseBytesMax = 55u << 20;
+// More is sent only to who waits for more: what is smaller stays in the processor's cache on its
+// way, and the disk works on the next answer meanwhile.
+constexpr std::uint64_t kResponseBytesUsual = 8u << 20;
 // A fetch gets a share of the memory that is free, so that many clients that don't take their
 // answers are needed to use it up; and so much at least, for which it waits.
 constexpr std::uint64_t kShareOfFree = 8;
 constexpr std::uint64_t kGrantedMin = std::uint64_t{1} << 20;
+
+// One part in so many of what may be read is left over.
+constexpr std::uint64_t kLastBit = 8;
+// So many partitions of a request are looked at ahead of the one that is read.
+constexpr std::size_t kLookAheadItems = 4;
 
 /// One partition of the request that exists here.
 struct Item {
@@ -44,6 +53,7 @@ struct ReadOutcome {
   std::int64_t high_watermark = -1;
   std::int64_t log_start = -1;
   std::uint64_t committed_bytes = 0;
+  bool cut_short = false;
   FetchDivergingEpoch diverging;
 };
 
@@ -73,7 +83,7 @@ core::Task<ReadOutcome> compare_epochs(consensus::Partition* partition, FetchPar
 }
 
 core::Task<ReadOutcome> read_one(BrokerShard* home, GroupId group, FetchPartition asked,
-                                 std::uint64_t bytes_max, bool first) {
+                                 consensus::ReadRequest request) {
   auto use = co_await home->partition(group);
   if (!use)
     co_return ReadOutcome{.error = to_error_code(use.error()), .records = {}, .diverging = {}};
@@ -84,12 +94,12 @@ core::Task<ReadOutcome> read_one(BrokerShard* home, GroupId group, FetchPartitio
   ReadOutcome outcome = co_await compare_epochs(&partition, asked);
   if (outcome.error != ErrorCode::none) co_return outcome;
   if (outcome.diverging.epoch < 0) {
-    auto read = co_await partition.read(
-        {.offset = Offset(asked.fetch_offset), .bytes_max = bytes_max, .first_batch_whole = first});
+    auto read = co_await partition.read(request);
     if (!read)
       co_return ReadOutcome{.error = to_error_code(read.error()), .records = {}, .diverging = {}};
     outcome.records = std::move(read->records);
     outcome.committed_bytes = read->committed_bytes;
+    outcome.cut_short = read->cut_short;
   }
   outcome.high_watermark = partition.high_watermark().value();
   outcome.log_start = partition.log_start().value();
@@ -101,18 +111,57 @@ struct ReadLimits {
   bool nothing_yet = true;
 };
 
+std::uint64_t partition_max(const Item& item) {
+  return static_cast<std::uint64_t>(std::max(item.asked.partition_max_bytes, 0));
+}
+
+/// Keeps the disk busy: with the partition that is read and a few that come next, and, once the
+/// limits are used up, with those that the client will ask for first next time.
+class LookAhead {
+ public:
+  LookAhead(BrokerShard& home, const std::vector<Item>& items, std::uint64_t bytes)
+      : home_(home), items_(items), bytes_left_(bytes) {}
+
+  /// The item at `reading` is being read; some of those that get nothing count against the limit.
+  void go_on(std::size_t reading, bool limits_used_up) {
+    const std::size_t until =
+        limits_used_up ? items_.size() : std::min(items_.size(), reading + 1 + kLookAheadItems);
+    for (; next_ < until && bytes_left_ > 0; ++next_) {
+      const Item& item = items_[next_];
+      const std::uint64_t bytes = std::min(partition_max(item), bytes_left_);
+      home_.look_ahead(item.group, {.offset = Offset(item.asked.fetch_offset),
+                                    .bytes_max = bytes,
+                                    .streams = items_.size()});
+      if (limits_used_up) bytes_left_ -= bytes;
+    }
+  }
+
+ private:
+  BrokerShard& home_;
+  const std::vector<Item>& items_;
+  std::uint64_t bytes_left_;  // Of what the next answer will be.
+  std::size_t next_ = 0;
+};
+
 /// Reads `items`, which all live on `home`, in their order.
 core::Task<std::vector<ReadOutcome>> read_there(BrokerShard* home, std::vector<Item> items,
                                                 ReadLimits limits) {
   std::vector<ReadOutcome> outcomes;
   outcomes.reserve(items.size());
-  for (const Item& item : items) {
-    const auto partition_max =
-        static_cast<std::uint64_t>(std::max(item.asked.partition_max_bytes, 0));
-    ReadOutcome outcome =
-        co_await read_one(home, item.group, item.asked, std::min(partition_max, limits.bytes_left),
-                          limits.nothing_yet);
+  const std::uint64_t granted = limits.bytes_left;
+  LookAhead ahead(*home, items, granted);
+  for (std::size_t at = 0; at < items.size(); ++at) {
+    const Item& item = items[at];
+    ahead.go_on(at, limits.bytes_left == 0);
+    const consensus::ReadRequest request{
+        .offset = Offset(item.asked.fetch_offset),
+        .bytes_max = std::min(partition_max(item), limits.bytes_left),
+        .first_batch_whole = limits.nothing_yet,
+        .streams = items.size()};
+    ReadOutcome outcome = co_await read_one(home, item.group, item.asked, request);
     limits.bytes_left -= std::min<std::uint64_t>(limits.bytes_left, outcome.records.size());
+    // The last bit is not worth a read of the disk for less and less of it.
+    if (outcome.cut_short && limits.bytes_left < granted / kLastBit) limits.bytes_left = 0;
     limits.nothing_yet = limits.nothing_yet && outcome.records.empty();
     outcomes.push_back(std::move(outcome));
   }
@@ -201,11 +250,11 @@ class FetchWork {
     co_await wait_for_turn();
     std::uint64_t wanted = 0;
     for (const AtHome& at : by_home_) {
-      for (const Item& item : at.items)
-        wanted += static_cast<std::uint64_t>(std::max(item.asked.partition_max_bytes, 0));
+      for (const Item& item : at.items) wanted += partition_max(item);
     }
     const auto asked = static_cast<std::uint64_t>(std::max(request_.max_bytes, 0));
-    wanted = std::min({wanted, asked, kResponseBytesMax});
+    const std::uint64_t usual = std::max(kResponseBytesUsual, min_bytes());
+    wanted = std::min({wanted, asked, usual, kResponseBytesMax});
     FlowBudget& responses = context_.responses;
     const std::uint64_t share = responses.available() / kShareOfFree;
     // A first batch comes even to who asks for less.
@@ -227,21 +276,60 @@ class FetchWork {
 
   core::Task<void> read() {
     const std::uint64_t granted = co_await reserve();
-    ReadLimits limits{.bytes_left = granted};
-    bytes_ = 0;
+    if (by_home_.size() > 1) co_await read_at_once(granted);
+    // A share may have been too small where the whole is not.
+    const bool too_little = cut_short_ && (bytes_ == 0 || bytes_ < min_bytes());
+    if (by_home_.size() <= 1 || too_little) co_await read_in_turn(granted);
+    settle();
+  }
+
+  /// All shards at the same time, each with a share of what may be read.
+  core::Task<void> read_at_once(std::uint64_t granted) {
+    begin_reading();
+    std::size_t items = 0;
+    for (const AtHome& at : by_home_) items += at.items.size();
+    std::vector<std::vector<ReadOutcome>> outcomes(by_home_.size());
+    core::TaskScope reads(context_.shard());
+    for (std::size_t i = 0; i < by_home_.size(); ++i) {
+      const ReadLimits limits{.bytes_left = granted * by_home_[i].items.size() / items,
+                              .nothing_yet = i == 0};
+      reads.spawn(read_home(&context_, &by_home_[i], limits, &outcomes[i]));
+    }
+    co_await reads.join();
+    for (std::size_t i = 0; i < by_home_.size(); ++i) take(by_home_[i], std::move(outcomes[i]));
+  }
+
+  static core::Task<void> read_home(const RequestContext* context, const AtHome* at,
+                                    ReadLimits limits, std::vector<ReadOutcome>* outcomes) {
+    *outcomes = co_await core::call(context->shard(), at->home->shard(), &read_there, at->home,
+                                    at->items, limits);
+  }
+
+  /// One shard after the other, each with what those before have left.
+  core::Task<void> read_in_turn(std::uint64_t granted) {
+    begin_reading();
     for (AtHome& at : by_home_) {
+      const ReadLimits limits{.bytes_left = granted - std::min(granted, bytes_),
+                              .nothing_yet = bytes_ == 0};
       auto outcomes = co_await core::call(context_.shard(), at.home->shard(), &read_there, at.home,
                                           at.items, limits);
-      at.awaited.clear();
-      for (std::size_t i = 0; i < outcomes.size(); ++i) {
-        const Item& item = at.items[i];
-        at.awaited.push_back({item.group, outcomes[i].committed_bytes});
-        limits.bytes_left -= std::min<std::uint64_t>(limits.bytes_left, outcomes[i].records.size());
-        limits.nothing_yet = limits.nothing_yet && outcomes[i].records.empty();
-        fill(response_.topics[item.topic_at].partitions[item.partition_at], std::move(outcomes[i]));
-      }
+      take(at, std::move(outcomes));
     }
-    settle();
+  }
+
+  void begin_reading() {
+    bytes_ = 0;
+    cut_short_ = false;
+  }
+
+  void take(AtHome& at, std::vector<ReadOutcome> outcomes) {
+    at.awaited.clear();
+    for (std::size_t i = 0; i < outcomes.size(); ++i) {
+      const Item& item = at.items[i];
+      at.awaited.push_back({item.group, outcomes[i].committed_bytes});
+      cut_short_ |= outcomes[i].cut_short;
+      fill(response_.topics[item.topic_at].partitions[item.partition_at], std::move(outcomes[i]));
+    }
   }
 
   void fill(FetchPartitionResponse& entry, ReadOutcome outcome) {
@@ -267,15 +355,18 @@ class FetchWork {
     entry.log_start_offset = -1;
   }
 
+  [[nodiscard]] std::uint64_t min_bytes() const {
+    return static_cast<std::uint64_t>(std::max(request_.min_bytes, 0));
+  }
+  /// There is nothing to wait for where there is more that the limits don't let through.
   [[nodiscard]] bool must_wait() const {
-    return !any_error_ && !by_home_.empty() &&
-           bytes_ < static_cast<std::uint64_t>(std::max(request_.min_bytes, 0));
+    return !any_error_ && !cut_short_ && !by_home_.empty() && bytes_ < min_bytes();
   }
 
   /// Waits on all home shards at once until one has something. False when the deadline passed or
   /// the client went away.
   core::Task<bool> wait(core::Deadline deadline) {
-    const std::uint64_t missing = static_cast<std::uint64_t>(request_.min_bytes) - bytes_;
+    const std::uint64_t missing = min_bytes() - bytes_;
     const std::uint64_t key = context_.broker.new_wait_key();
     core::Signal any(context_.shard());
     core::TaskScope waits(context_.shard());
@@ -315,6 +406,7 @@ class FetchWork {
   std::uint64_t bytes_ = 0;
   std::uint64_t reserved_ = 0;
   bool any_error_ = false;
+  bool cut_short_ = false;  // Some partition has more than the limits let through.
 };
 
 }  // namespace
