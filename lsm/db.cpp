@@ -9,6 +9,7 @@
 #include "lsm/compaction.h"
 #include "lsm/log_replay.h"
 #include "lsm/look_ahead.h"
+#include "lsm/sorted_replay.h"
 
 namespace sentinel::lsm {
 
@@ -25,16 +26,17 @@ constexpr core::Duration kCompactionRetry = std::chrono::seconds(10);
 constexpr core::Duration kSpaceRetry = std::chrono::seconds(1);
 
 /// Whether a filter that is in memory says that the run lacks the key.
-bool is_denied(const Run& run, std::uint64_t hash) {
+bool is_denied(const Run& run, core::ByteSpan key) {
   if (run.info->filter.length == 0) return false;
   const auto filter = run.file->cached_block(run.info->filter);
-  return filter.has_value() && !bloom_may_have(*filter, hash);
+  return filter.has_value() && !bloom_may_have(*filter, bloom_hash(key));
 }
 }  // namespace
 
 Db::Db(core::Shard& shard, DbOptions options)
     : shard_(shard),
       options_(std::move(options)),
+      reserve_(std::make_shared<ArenaReserve>(options_.memtable_bytes)),
       picker_(options_.base_level_bytes),
       flush_wanted_(shard),
       flushed_(shard),
@@ -79,8 +81,12 @@ core::Task<core::Status> Db::recover() {
   SENTINEL_CO_CHECK(co_await versions_->open());
   visible_ = manifest_->files().flushed_sequence;
   LogReplay replay(shard_, options_.directory, options_.store_id, manifest_->files());
-  SENTINEL_CO_CHECK(co_await replay.run([this](const WriteBatch& batch) { apply(batch); }));
+  SortedReplay sorted(*memtable_, options_.memtable_bytes);
+  SENTINEL_CO_CHECK(
+      co_await replay.run([&sorted](WriteBatch batch) { sorted.add(std::move(batch)); }));
+  sorted.finish();
   next_sequence_ = replay.next_sequence();
+  if (next_sequence_ > kFirstSequence) visible_ = SequenceNumber(next_sequence_.value() - 1);
   recovery_.batches = replay.batches();
   recovery_.torn_bytes = replay.torn_bytes();
   // Only now: a store that is found damaged is left as it was found.
@@ -363,17 +369,16 @@ core::Task<core::Result<bool>> Db::may_have(const Run* run, std::uint64_t hash) 
 
 std::optional<std::optional<core::Bytes>> Db::try_get(core::ByteSpan key) const {
   if (auto found = get_from_memory(key)) return found;
-  const std::uint64_t hash = bloom_hash(key);
   const KeyTarget target(key);
   const Version& version = *versions_->current();
   for (std::uint8_t level = 0; level < kLevels; ++level) {
     for (const Run* run : version.candidates(level, key, key)) {
       if (!run->info->overlaps(key, key)) continue;
       // Most keys are on the bottom: there the filter is asked only if that saves reading a block.
-      if (level < kBottomLevel && is_denied(*run, hash)) continue;
+      if (level < kBottomLevel && is_denied(*run, key)) continue;
       RunCursor cursor(*run);
       if (!cursor.try_seek(target)) {
-        if (is_denied(*run, hash)) continue;
+        if (is_denied(*run, key)) continue;
         return std::nullopt;
       }
       if (!cursor.valid() || compare_keys(cursor.key(), key) != 0) continue;
@@ -473,7 +478,7 @@ std::size_t Db::memory_bytes() const {
 }
 
 std::shared_ptr<Memtable> Db::new_memtable() {
-  return std::make_shared<Memtable>(shard_.random().next());
+  return std::make_shared<Memtable>(shard_.random().next(), reserve_);
 }
 
 void Db::prepare_close() {

@@ -174,6 +174,7 @@ class Db {
 
   SequenceNumber next_sequence_ = kFirstSequence;  // For the next write.
   SequenceNumber visible_{0};                      // The last one applied.
+  const std::shared_ptr<ArenaReserve> reserve_;    // Of memtables that are gone.
   std::shared_ptr<Memtable> memtable_;
   std::deque<std::shared_ptr<Memtable>> immutables_;  // Oldest first.
   std::unique_ptr<VersionSet> versions_;

@@ -17,7 +17,7 @@ LogReplay::LogReplay(core::Shard& shard, std::string directory, std::uint64_t st
       files_(files),
       next_sequence_(files.flushed_sequence.next()) {}
 
-core::Task<core::Status> LogReplay::run(std::function<void(const WriteBatch&)> apply) {
+core::Task<core::Status> LogReplay::run(std::function<void(WriteBatch)> apply) {
   apply_ = std::move(apply);
   std::vector<Used> used;
   for (const auto& [number, info] : files_.wals) {
@@ -112,7 +112,7 @@ core::Task<core::Status> LogReplay::replay_records(const core::File& file, Wal::
                                        batch->first_sequence(), next_sequence_));
     }
     next_sequence_ = segment.last_sequence.next();
-    apply_(*batch);
+    apply_(std::move(*batch));
     ++batches_;
   }
   if (next_first.has_value() && next_sequence_ < *next_first) {

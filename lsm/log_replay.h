@@ -24,7 +24,7 @@ class LogReplay {
   /// which sequence it starts with, so a missing tail of the one before, or a missing segment,
   /// can't pass for a tear; and what a recovery once cut never comes back. Errc::corruption names
   /// file and offset.
-  core::Task<core::Status> run(std::function<void(const WriteBatch&)> apply);
+  core::Task<core::Status> run(std::function<void(WriteBatch)> apply);
 
   /// What run() has found. The segments are in the order of their numbers.
   [[nodiscard]] const std::vector<Wal::Segment>& segments() const { return segments_; }
@@ -52,7 +52,7 @@ class LogReplay {
   const std::string directory_;
   const std::uint64_t store_id_;
   const FileSet& files_;
-  std::function<void(const WriteBatch&)> apply_;
+  std::function<void(WriteBatch)> apply_;
   std::vector<Wal::Segment> segments_;
   SequenceNumber next_sequence_;
   std::uint64_t batches_ = 0;

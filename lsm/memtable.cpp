@@ -1,5 +1,8 @@
 #include "lsm/memtable.h"
 
+#include <algorithm>
+#include <utility>
+
 namespace sentinel::lsm {
 
 namespace {
@@ -14,7 +17,8 @@ bool worth_sharing(const core::Bytes& value) {
 
 }  // namespace
 
-Memtable::Memtable(std::uint64_t seed) : list_(arena_, seed) {}
+Memtable::Memtable(std::uint64_t seed, std::shared_ptr<ArenaReserve> reserve)
+    : arena_(std::move(reserve)), list_(arena_, seed) {}
 
 void Memtable::add(EntryTag tag, core::ByteSpan key, const core::Bytes& value) {
   const bool share = worth_sharing(value);
@@ -31,7 +35,7 @@ void Memtable::add(EntryTag tag, core::ByteSpan key, const core::Bytes& value) {
     node->value = room;
   }
   ++entry_count_;
-  largest_sequence_ = tag.sequence;
+  largest_sequence_ = std::max(largest_sequence_, tag.sequence);
 }
 
 core::Bytes Memtable::Cursor::value_bytes() const {

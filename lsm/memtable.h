@@ -14,10 +14,11 @@ namespace sentinel::lsm {
 
 class Memtable {
  public:
-  /// `seed` decides the shape of the skip list.
-  explicit Memtable(std::uint64_t seed);
+  /// `seed` decides the shape of the skip list; `reserve` gives memory and gets it back, null for
+  /// none.
+  explicit Memtable(std::uint64_t seed, std::shared_ptr<ArenaReserve> reserve = nullptr);
 
-  /// Adds an entry; tags ascend from call to call. Small values are copied, large ones shared: the
+  /// Adds an entry that is not there yet. Small values are copied, large ones shared: the
   /// payload of a large batch is not copied again on its way from the network to the disk.
   void add(EntryTag tag, core::ByteSpan key, const core::Bytes& value);
 

@@ -73,6 +73,8 @@ class SkipList {
     return node == head_ ? nullptr : node;
   }
 
+  [[nodiscard]] static Prefix prefix_of(core::ByteSpan key);
+
  private:
   using Splice = std::array<Node*, kHeightMax>;  // Per level, the node behind which an entry goes.
   struct Position {
@@ -87,7 +89,6 @@ class SkipList {
   };
   static constexpr std::size_t kHints = 64;
 
-  [[nodiscard]] static Prefix prefix_of(core::ByteSpan key);
   [[nodiscard]] static bool is_before(const Link& link, const Position& position);
   [[nodiscard]] static bool node_is_before(const Node& node, const Position& position);
   [[nodiscard]] const Node* last_before(const SeekTarget& target) const;
