@@ -8,6 +8,8 @@
 #                                                                            a consumer of cold data beside the device
 #   scripts/perf.sh partitions [--quick] [--rounds N] [--data DIR] [--partitions N]
 #                                                                            what 10,000 partitions cost
+#   scripts/perf.sh opening [--quick] [--gib N] [--rounds N] [--data DIR]
+#                                                                            how long a start takes with much data
 #   scripts/perf.sh limits [--quick] [--rounds N] [--data DIR]               what retention and compaction by key cost
 #
 #   --quick        shorter and fewer rounds
@@ -23,7 +25,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 program=report needs=build
 case "${1:-}" in
   storage) program=storage_report needs=perf; shift ;;
-  cold-read | partitions | limits) program=${1//-/_}; shift ;;
+  cold-read | partitions | opening | limits) program=${1//-/_}; shift ;;
   *) [[ " $* " != *" --benchmarks "* ]] || needs=perf ;;
 esac
 "$root/scripts/setup.sh" "$needs"
