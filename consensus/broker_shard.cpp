@@ -259,12 +259,14 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
 }
 
 void BrokerShard::look_ahead(GroupId group, ReadRequest request) {
-  if (!scope_.cancelled()) scope_.spawn(look_ahead_there(group, request));
+  const auto found = slots_.find(group);
+  if (scope_.cancelled() || found == slots_.end()) return;
+  Slot& slot = *found->second;
+  if (slot.partition != nullptr && !slot.dropping) scope_.spawn(look_ahead_in(Use(slot), request));
 }
 
-core::Task<void> BrokerShard::look_ahead_there(GroupId group, ReadRequest request) {
-  auto use = co_await partition(group);
-  if (use) co_await (*use)->look_ahead(request);
+core::Task<void> BrokerShard::look_ahead_in(Use partition, ReadRequest request) {
+  co_await partition->look_ahead(request);
 }
 
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {

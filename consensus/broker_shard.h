@@ -81,8 +81,8 @@ class BrokerShard final : private CommitObserver {
   /// when no topic has the group, storage_error when it can't be read.
   core::Task<Result<Use>> partition(GroupId group);
 
-  /// Begins to bring in what a read of the partition will need; Partition::look_ahead(). Nobody
-  /// waits for it.
+  /// Begins to bring in what a read of the partition will need, if that is open;
+  /// Partition::look_ahead(). Nobody waits for it.
   void look_ahead(GroupId group, ReadRequest request);
 
   /// The oldest entry of the log of a group that lives here, without opening the partition.
@@ -116,7 +116,7 @@ class BrokerShard final : private CommitObserver {
   void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
-  core::Task<void> look_ahead_there(GroupId group, ReadRequest request);
+  static core::Task<void> look_ahead_in(Use partition, ReadRequest request);
   void drop_partitions_of(const Topic& topic);
   core::Task<void> drop_partition(GroupId group);
   core::Task<void> erase_partition(GroupId group);

@@ -240,16 +240,7 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
     result.cut_short = true;
     co_return result;
   }
-  core::Status status = co_await read_batches(request, end, read_options(request), &result);
-  // Memory to read cold data is short: what is there is answered, and if that is nothing, a batch.
-  if (!status && status.error().code == core::Errc::out_of_memory) {
-    status = core::Status();
-    result.cut_short = true;
-    if (result.records.empty() && request.first_batch_whole) {
-      request.bytes_max = 0;
-      status = co_await read_batches(request, end, {}, &result);
-    }
-  }
+  const core::Status status = co_await read_batches(request, end, read_options(request), &result);
   if (!status) co_return unreadable(status.error());
   co_return result;
 }

@@ -61,7 +61,7 @@ struct ReadResult {
                         ///< offset asked for.
   std::uint64_t committed_bytes =
       0;                   ///< Partition::committed_bytes() of the moment that the read describes.
-  bool cut_short = false;  ///< There is more, which bytes_max or the want of memory left out.
+  bool cut_short = false;  ///< There is more, which bytes_max left out.
 };
 
 struct OffsetAndTimestamp {

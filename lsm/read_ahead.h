@@ -8,8 +8,8 @@
 ///
 /// Lives on one shard and serves all of its stores. Memory is bounded by `bytes_max`, together with
 /// what answers to slow readers still refer to, whatever the number of readers. Nobody waits for
-/// it: when it is used up, readers are told so, and answer with less. Some time after the last use
-/// all of it is given back.
+/// it: while it is used up, readers read block by block. Some time after the last use all of it is
+/// given back.
 ///
 /// A window is used by readers that are about as far in the file, and is let go when one of them
 /// has come to its end and its memory is needed.

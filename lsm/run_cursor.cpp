@@ -79,13 +79,16 @@ core::Task<core::Status> RunCursor::read_on(TableHandle handle) {
   in_window_ = options_.keep_ahead && file.read_ahead() != nullptr &&
                file.read_ahead()->fits(begin, end) &&
                (options_.wanted_bytes == UINT64_MAX || end - begin >= kWindowBytesMin);
-  if (!in_window_) {
-    SENTINEL_CO_TRY(range, co_await file.read_range(begin, std::max(end, block_end) - begin));
+  // While its memory is used up, reading goes on block by block.
+  const bool short_of_memory =
+      in_window_ && !file.begin_window(begin, block_end, end, ReadAhead::Need::now);
+  if (!in_window_ || short_of_memory) {
+    in_window_ = false;
+    const std::uint64_t read_end = short_of_memory ? block_end : std::max(end, block_end);
+    SENTINEL_CO_TRY(range, co_await file.read_range(begin, read_end - begin));
     ahead_ = std::move(range);
     co_return core::Status();
   }
-  if (!file.begin_window(begin, block_end, end, ReadAhead::Need::now))
-    co_return core::fail(core::Errc::out_of_memory);
   SENTINEL_CO_TRY(stretch, co_await file.read_window(begin, block_end));
   ahead_ = std::move(stretch.bytes);
   ahead_offset_ = stretch.offset;

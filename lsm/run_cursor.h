@@ -23,7 +23,7 @@ struct ReadOptions {
   std::uint64_t wanted_bytes = UINT64_MAX;
   /// Keeps what was read together in the shard's memory for reading ahead (lsm/read_ahead.h), where
   /// the next cursor finds it: for streams that are read by one cursor after the other. While that
-  /// memory is used up, steps that need it fail with Errc::out_of_memory.
+  /// memory is used up, blocks are read one by one.
   bool keep_ahead = false;
 };
 

@@ -67,12 +67,7 @@ core::Task<core::Status> TableFile::load(const std::string& path) {
                          fmt::format("{} has {} bytes, the manifest says {}", path, stat.size_bytes,
                                      info_.size_bytes));
   }
-  SENTINEL_CO_CHECK(co_await check_footer());
-  if (read_ahead_ == nullptr) co_return core::Status();
-  auto direct = co_await core::File::open_direct(shard_, path, core::open_flags::read);
-  if (!direct) co_return std::unexpected(std::move(direct).error());
-  direct_file_ = std::move(*direct);
-  co_return core::Status();
+  co_return co_await check_footer();
 }
 
 core::Task<core::Status> TableFile::check_footer() {
@@ -139,7 +134,7 @@ std::optional<std::uint64_t> TableFile::begin_window(std::uint64_t offset, std::
 core::Task<core::Result<TableFile::Stretch>> TableFile::read_window(
     std::uint64_t offset, std::uint64_t needed_end) const {
   ReadAhead::Window* window = read_ahead_->find(place(offset), needed_end);
-  if (window != nullptr && window->loading) {
+  while (window != nullptr && window->loading) {
     const core::Buffer kept = window->buffer;  // So that it is not let go before this reader is on.
     co_await window->settled.wait();
     window = read_ahead_->find(place(offset), needed_end);
@@ -158,9 +153,14 @@ core::Task<void> TableFile::fill(ReadAhead::Window* window) const {
   read_ahead_->loaded(*window, read.has_value());
 }
 
+/// Past the page cache. A store may have many thousands of tables, so the second descriptor is not
+/// kept: opening costs little beside a large read.
 core::Task<core::Status> TableFile::read_direct(std::uint64_t offset,
                                                 std::span<std::byte> into) const {
-  core::Status read = co_await direct_file_.read_exactly(offset, into);
+  auto direct = co_await core::File::open_direct(shard_, path(), core::open_flags::read);
+  if (!direct) co_return co_await file_.read_exactly(offset, into);
+  core::Status read = co_await direct->read_exactly(offset, into);
+  co_await direct->close();
   // Some file systems take the flag and then refuse to do it, or demand larger blocks.
   if (read || read.error().code != core::Errc::invalid_argument) co_return read;
   co_return co_await file_.read_exactly(offset, into);
@@ -216,7 +216,6 @@ std::unexpected<core::Error> TableFile::malformed(std::uint64_t offset) const {
 core::Task<void> TableFile::close() {
   co_await reads_.join();
   if (read_ahead_ != nullptr) read_ahead_->forget(store_id_, info_.number);
-  co_await direct_file_.close();
   co_await file_.close();
 }
 

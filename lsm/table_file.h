@@ -96,7 +96,6 @@ class TableFile {
   BlockCache* const cache_;
   ReadAhead* const read_ahead_;
   core::File file_;
-  core::File direct_file_;  // Past the page cache; open only with read_ahead_.
   TableHandle properties_;
   // Of windows. They go on when the reader that began them has gone, but not beyond close().
   mutable core::TaskScope reads_;

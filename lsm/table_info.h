@@ -75,6 +75,10 @@ struct RunInfo {
     const bool behind = !end.empty() && compare_keys(core::as_bytes(smallest_key), end) >= 0;
     return !behind && compare_keys(core::as_bytes(largest_key), begin) >= 0;
   }
+  /// Where what belongs to the run behind all data begins.
+  [[nodiscard]] std::uint64_t tail_begin() const {
+    return filter.length > 0 ? filter.offset : index.offset;
+  }
   /// Bytes of the file that are free once the run is gone.
   [[nodiscard]] std::uint64_t size_bytes() const { return data_end - data_begin; }
   [[nodiscard]] bool overlaps(core::ByteSpan smallest, core::ByteSpan largest) const {

@@ -212,9 +212,9 @@ void VersionSet::punch_gaps(FileNumber number, std::vector<const RunInfo*> runs)
   for (const RunInfo* run : runs) {
     if (run->data_begin > live_end) chore.holes.emplace_back(live_end, run->data_begin);
     live_end = run->data_end;
-    data_end = std::min(data_end, run->index.offset);
+    data_end = std::min(data_end, run->tail_begin());
   }
-  // Indexes stand behind all data.
+  // Filters and indexes stand behind all data.
   if (data_end > live_end) chore.holes.emplace_back(live_end, data_end);
   if (!chore.holes.empty()) chores_.push_back(std::move(chore));
 }

@@ -18,7 +18,8 @@ constexpr std::uint64_t kStoreBytes = 12 * kMiB;
 // The largest batch has to come in and go out.
 constexpr std::uint64_t kFlowMin = consensus::kBatchBytesMax + kMiB;
 constexpr std::uint64_t kFlowMax = 256 * kMiB;
-constexpr std::uint64_t kMemtablesOfStore = 3;
+// Three at most, and the memory of one that is gone, for the next.
+constexpr std::uint64_t kMemtablesOfStore = 4;
 constexpr std::uint64_t kMemtableMin = kMiB;
 // Larger ones make recovery longer and nothing faster.
 constexpr std::uint64_t kMemtableMax = 32 * kMiB;

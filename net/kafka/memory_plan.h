@@ -10,8 +10,9 @@ namespace sentinel::net::kafka {
 
 /// In bytes, unless a name says otherwise.
 struct MemoryPlan {
-  std::size_t memtable = 0;     ///< Of each store, which has three at most.
-  std::size_t cache = 0;        ///< Blocks of tables, for each shard.
+  std::size_t memtable =
+      0;                  ///< Of each store, which has three at most, and keeps the memory of one.
+  std::size_t cache = 0;  ///< Blocks of tables, for each shard.
   std::size_t read_ahead = 0;   ///< For streams of cold records, for each shard.
   std::size_t requests = 0;     ///< Being received or served on one shard; beyond, sockets wait.
   std::size_t responses = 0;    ///< Records on their way out of one shard; beyond, fetches wait.

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "lsm/db.h"
+#include "lsm/store_check.h"
 #include "test/support/memory_ring.h"
 #include "test/support/run_task.h"
 
@@ -27,16 +28,10 @@ struct Fixture {
   ReadAhead ahead{shard, {.window_bytes = std::size_t{256} << 10}};
   std::unique_ptr<Db> db;
 
-  explicit Fixture(std::optional<std::string> filters_from) {
-    DbOptions options;
-    options.directory = "store";
-    options.cache = &cache;
-    options.read_ahead = &ahead;
-    options.runs.run_bytes = std::size_t{1} << 20;
-    options.runs.filters_from = std::move(filters_from);
-    auto opened = run_task(shard, Db::open(shard, std::move(options), true));
-    REQUIRE(opened.has_value());
-    db = std::move(*opened);
+  std::optional<std::string> filters;
+
+  explicit Fixture(std::optional<std::string> filters_from) : filters(std::move(filters_from)) {
+    open(true);
     for (std::size_t i = 0; i < kEntries; ++i) {
       WriteBatch batch;
       batch.put(as_bytes(key_of(2 * i)), Bytes::copy(std::string(kValueBytes, 'v')));
@@ -50,6 +45,41 @@ struct Fixture {
     run_task(shard, db->close());
     run_task(shard, ahead.close());
     CHECK(ring.open_handles() == 0);
+  }
+
+  void open(bool create) {
+    DbOptions options;
+    options.directory = "store";
+    options.cache = &cache;
+    options.read_ahead = &ahead;
+    options.runs.run_bytes = std::size_t{1} << 20;
+    options.runs.filters_from = filters;
+    auto opened = run_task(shard, Db::open(shard, std::move(options), create));
+    REQUIRE(opened.has_value());
+    db = std::move(*opened);
+  }
+  void reopen() {
+    run_task(shard, db->close());
+    open(false);
+  }
+  /// Until everything that was begun has ended.
+  void settle() {
+    while (shard.turn(core::Shard::Sleep::never)) {
+    }
+  }
+  /// Thirty thousand entries behind all others, in one table with some of those written again.
+  void write_many_small() {
+    WriteBatch batch;
+    for (std::size_t i = 0; i < kEntries / 2; ++i)
+      batch.put(as_bytes(key_of(2 * i)), Bytes::copy(std::string(kValueBytes / 2, 'w')));
+    for (std::size_t i = 0; i < 60'000; i += 2)
+      batch.put(as_bytes(fmt::format("small{:06}", i)), Bytes::copy(std::string("v")));
+    run_task(shard, db->write(std::move(batch)));
+    run_task(shard, db->flush());
+  }
+  bool has_small(std::size_t i) {
+    const auto found = run_task(shard, db->get(Bytes::copy(fmt::format("small{:06}", i))));
+    return found.has_value() && found->has_value();
   }
 
   bool has(std::size_t i) {
@@ -85,6 +115,26 @@ TEST_CASE("with a filter, keys that are not there cost no read of a block") {
   for (std::size_t i = 0; i < kEntries; ++i) CHECK(fixture.has(2 * i));
 }
 
+TEST_CASE("filters outlive the runs before them in their file, and starts") {
+  Fixture fixture("");
+  // More keys than one block of the file system has of a filter.
+  fixture.write_many_small();
+  fixture.db->discard({}, Bytes::copy(key_of(2 * kEntries)));
+  for (int start = 0; start < 3; ++start) {
+    run_task(fixture.shard, fixture.db->until_compacted());
+    fixture.settle();
+    CHECK(fixture.has_small(20'000));
+    CHECK_FALSE(fixture.has_small(20'001));
+    StoreCheckOptions options;
+    options.directory = "store";
+    const StoreCheck check =
+        run_task(fixture.shard, check_store(fixture.shard, std::move(options)));
+    CHECK(check.problems.empty());
+    fixture.reopen();
+    fixture.db->discard({}, Bytes::copy(key_of(2 * kEntries)));
+  }
+}
+
 TEST_CASE("keys before the first one with filters have none") {
   Fixture fixture("key00600");
   std::size_t filtered = 0;
@@ -106,6 +156,7 @@ TEST_CASE("what was looked ahead for is there when a walk comes to it, over the 
   const std::string first = key_of(2 * 50);
   const KeyTarget target(as_bytes(first));
   run_task(fixture.shard, fixture.db->look_ahead(target, {}, {}, std::uint64_t{2} << 20));
+  fixture.settle();
   const std::size_t reads = fixture.reads();
   CHECK(reads > 8);  // Windows of 2 MiB, and indexes.
   fixture.walk(50, 200);

@@ -37,6 +37,8 @@ constexpr std::uint64_t kGrantedMin = std::uint64_t{1} << 20;
 constexpr std::uint64_t kLastBit = 8;
 // So many partitions of a request are looked at ahead of the one that is read.
 constexpr std::size_t kLookAheadItems = 4;
+// And so many of those that get nothing.
+constexpr std::size_t kUnservedLookedAt = 32;
 
 /// One partition of the request that exists here.
 struct Item {
@@ -126,13 +128,16 @@ class LookAhead {
   void go_on(std::size_t reading, bool limits_used_up) {
     const std::size_t until =
         limits_used_up ? items_.size() : std::min(items_.size(), reading + 1 + kLookAheadItems);
-    for (; next_ < until && bytes_left_ > 0; ++next_) {
+    for (; next_ < until && bytes_left_ > 0 && unserved_left_ > 0; ++next_) {
       const Item& item = items_[next_];
       const std::uint64_t bytes = std::min(partition_max(item), bytes_left_);
+      if (bytes == 0) continue;
       home_.look_ahead(item.group, {.offset = Offset(item.asked.fetch_offset),
                                     .bytes_max = bytes,
                                     .streams = items_.size()});
-      if (limits_used_up) bytes_left_ -= bytes;
+      if (!limits_used_up) continue;
+      bytes_left_ -= bytes;
+      --unserved_left_;
     }
   }
 
@@ -140,6 +145,7 @@ class LookAhead {
   BrokerShard& home_;
   const std::vector<Item>& items_;
   std::uint64_t bytes_left_;  // Of what the next answer will be.
+  std::size_t unserved_left_ = kUnservedLookedAt;
   std::size_t next_ = 0;
 };
 
@@ -218,7 +224,7 @@ class FetchWork {
           const bool unknown_id = by_id && topic == nullptr;
           refuse(entry,
                  unknown_id ? ErrorCode::unknown_topic_id : ErrorCode::unknown_topic_or_partition);
-          any_error_ = true;
+          any_unknown_ = true;
           continue;
         }
         const GroupId group = topic->group(consensus::PartitionIndex(partition.partition));
@@ -320,6 +326,14 @@ class FetchWork {
   void begin_reading() {
     bytes_ = 0;
     cut_short_ = false;
+    any_error_ = any_unknown_;
+    for (const AtHome& at : by_home_) {
+      for (const Item& item : at.items) entry_of(item).records.emplace();
+    }
+  }
+
+  FetchPartitionResponse& entry_of(const Item& item) {
+    return response_.topics[item.topic_at].partitions[item.partition_at];
   }
 
   void take(AtHome& at, std::vector<ReadOutcome> outcomes) {
@@ -328,7 +342,7 @@ class FetchWork {
       const Item& item = at.items[i];
       at.awaited.push_back({item.group, outcomes[i].committed_bytes});
       cut_short_ |= outcomes[i].cut_short;
-      fill(response_.topics[item.topic_at].partitions[item.partition_at], std::move(outcomes[i]));
+      fill(entry_of(item), std::move(outcomes[i]));
     }
   }
 
@@ -338,6 +352,7 @@ class FetchWork {
       any_error_ = true;
       return;
     }
+    entry.error_code = ErrorCode::none;
     bytes_ += outcome.records.size();
     any_error_ |= outcome.diverging.epoch >= 0;
     entry.high_watermark = outcome.high_watermark;
@@ -405,6 +420,7 @@ class FetchWork {
   std::vector<AtHome> by_home_;
   std::uint64_t bytes_ = 0;
   std::uint64_t reserved_ = 0;
+  bool any_unknown_ = false;
   bool any_error_ = false;
   bool cut_short_ = false;  // Some partition has more than the limits let through.
 };
