@@ -79,8 +79,9 @@ core::Result<WriteBatch> WriteBatch::decode(const core::Bytes& body) {
     const core::ByteSpan value = reader.take(value_length);
     if (!reader.failed()) batch.put(key, body.slice_of(value));
   }
-  if (reader.failed() || first < kFirstSequence ||
-      first.value() + batch.count() > kSequenceMax.value()) {
+  // There is one encoding of a batch: what it takes is what was read.
+  if (reader.failed() || batch.empty() || batch.body_bytes() != body.size() ||
+      first < kFirstSequence || first.value() + batch.count() > kSequenceMax.value()) {
     return core::fail(core::Errc::corruption, "malformed write batch");
   }
   batch.set_first_sequence(first);

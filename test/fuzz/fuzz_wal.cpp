@@ -80,7 +80,7 @@ core::Task<Outcome> read_log(core::Shard* shard, std::uint64_t size) {
       if (!record || !record->has_value()) break;
       outcome.records.emplace_back(core::as_text((*record)->body));
       const auto batch = lsm::WriteBatch::decode((*record)->body);
-      if (batch) require(batch->body_bytes() == (*record)->body.size() || batch->empty());
+      if (batch) require(batch->body_bytes() == (*record)->body.size() && !batch->empty());
     }
     outcome.torn_bytes = reader.end().torn_bytes;
   }
