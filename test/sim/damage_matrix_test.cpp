@@ -106,6 +106,7 @@ class Matrix {
     add_part("table properties", path, properties);
     for (const lsm::RunInfo& run : table.runs) {
       add_part("table index", path, run.index);
+      if (run.filter.length > 0) add_part("table filter", path, run.filter);
       lsm::BlockCursor index(
           core::Bytes::copy(core::as_bytes(file).subspan(run.index.offset, run.index.length)));
       for (index.seek_to_first(); index.valid(); index.next())
