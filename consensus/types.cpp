@@ -25,6 +25,8 @@ std::string_view to_string(Errc error) {
       return "a topic name has 1 to 249 characters of a-z A-Z 0-9 . _ - and is not . or ..";
     case Errc::invalid_partitions: return "the number of partitions is not between 1 and the limit";
     case Errc::invalid_replication_factor: return "there are not as many brokers";
+    case Errc::invalid_members:
+      return "the change would leave the group's members as they are, or leave nobody";
     case Errc::disk_full:
       return "the broker's disk is nearly full: no records are taken until there is space again";
     case Errc::storage_error: return "the stored data can't be read; see the broker's log";
