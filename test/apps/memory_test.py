@@ -19,11 +19,6 @@ PARTITIONS = 8
 BATCH = 900_000
 
 
-def young_batch(value):
-    """One that retention leaves alone, however long the test takes."""
-    return wire.record_batch([value], first_timestamp=int(time.time() * 1000))
-
-
 def peak_bytes(server):
     status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) * 1024
@@ -84,7 +79,7 @@ def wait_for_answers(pipes, count):
 
 
 def produce_requests(count, partition):
-    batch = young_batch(b"v" * BATCH)
+    batch = wire.record_batch([b"v" * BATCH])
     return wire.request(wire.PRODUCE, 3, wire.produce_body("t", partition, batch)) * count
 
 
@@ -129,7 +124,7 @@ def expect_an_ordinary_client_gets_on(port):
     """Records that need memory on their way in and on their way out."""
     with wire.Connection(port) as connection:
         for partition in range(PARTITIONS):
-            error, offset = connection.produce("t", partition, young_batch(b"ordinary" * 2000))
+            error, offset = connection.produce("t", partition, wire.record_batch([b"ordinary" * 2000]))
             expect_equal(error, wire.NONE, "a produce error")
             expect_equal(connection.fetch("t", partition, offset)[0], wire.NONE, "a fetch error")
 
@@ -140,7 +135,7 @@ def clients_that_stop_in_the_middle_hold_up_nobody():
         with wire.Connection(server.bound_port) as connection:
             connection.create_topic("t", PARTITIONS)
             for partition in range(PARTITIONS):
-                expect_equal(connection.produce("t", partition, young_batch(b"v" * BATCH))[0], 0, "produce")
+                expect_equal(connection.produce("t", partition, wire.record_batch([b"v" * BATCH]))[0], 0, "produce")
         # Answers of 7 MB that nobody reads; requests of 8 MB of which only the beginning comes, with which a few take
         # all the memory.
         readers = [Pipe(server.bound_port, fetch_requests(8, 0)) for _ in range(60)]

@@ -3,6 +3,7 @@
 import functools
 import socket
 import struct
+import time
 
 from server import DEADLINE, HOST
 
@@ -55,8 +56,10 @@ def string(text):
     return struct.pack(">h", len(data)) + data
 
 
-def record_batch(values, first_timestamp=0):
-    """An uncompressed record batch v2 of keyless records."""
+def record_batch(values, first_timestamp=None):
+    """An uncompressed record batch v2 of keyless records; of now, so that retention leaves it alone."""
+    if first_timestamp is None:
+        first_timestamp = int(time.time() * 1000)
     records = b""
     for delta, value in enumerate(values):
         body = b"\0" + varint(0) + varint(delta) + varint(-1) + varint(len(value)) + value + varint(0)
