@@ -1,6 +1,6 @@
 #pragma once
 /// A Bloom filter over the keys of a run: says for certain that a key is not there, or that it may
-/// be (of ten bits a key, about one absent key in eighty is).
+/// be (about one absent key in a hundred).
 ///
 ///   filter = line*, each of 64 bytes
 ///

@@ -1,6 +1,7 @@
 /// Scripts of a few replicas in test/data/raft: commands, a line of dashes, and what happens then.
 ///
-///   nodes 1 2 3 [learners 4]   a new group; add 4: a node that is not in it
+///   nodes 1 2 3 [learners 4] [small]   a new group, with one entry a message if that is small;
+///                              add 4: a node that is not in it
 ///   tick N [COUNT]             time passes on a node; run N: until it does something about it
 ///   campaign N                 an election at once
 ///   propose N TEXT             member N add-learner|add-voter|remove M
@@ -54,15 +55,18 @@ class Script {
   void make() {
     std::vector<NodeId> voters;
     std::vector<NodeId> learners;
+    RaftCluster::Options options;
     std::vector<NodeId>* to = &voters;
     for (std::string each = word(); !each.empty(); each = word()) {
       if (each == "learners") {
         to = &learners;
+      } else if (each == "small") {
+        options.message_bytes_max = 1;
       } else {
         to->push_back(NodeId(std::stoi(each)));
       }
     }
-    cluster_ = std::make_unique<RaftCluster>(voters, learners, RaftCluster::Options{});
+    cluster_ = std::make_unique<RaftCluster>(voters, learners, options);
     cluster_->on_event = [this](NodeId, const std::string& text) { say(text); };
   }
 
