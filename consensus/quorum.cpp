@@ -6,22 +6,22 @@ namespace sentinel::consensus {
 
 namespace {
 
-void insert(std::vector<NodeId>& nodes, NodeId node) {
+void insert(std::vector<MemberId>& nodes, MemberId node) {
   nodes.insert(std::ranges::lower_bound(nodes, node), node);
 }
 
 }  // namespace
 
-bool Configuration::has_voter(NodeId node) const {
+bool Configuration::has_voter(MemberId node) const {
   return std::ranges::binary_search(voters, node);
 }
 
-bool Configuration::has_learner(NodeId node) const {
+bool Configuration::has_learner(MemberId node) const {
   return std::ranges::binary_search(learners, node);
 }
 
-std::vector<NodeId> Configuration::members() const {
-  std::vector<NodeId> all = voters;
+std::vector<MemberId> Configuration::members() const {
+  std::vector<MemberId> all = voters;
   all.insert(all.end(), learners.begin(), learners.end());
   return all;
 }
@@ -47,10 +47,10 @@ std::optional<Configuration> changed(const Configuration& before, ConfigurationC
   return after;
 }
 
-Vote count_votes(const Configuration& configuration, const std::map<NodeId, bool>& answers) {
+Vote count_votes(const Configuration& configuration, const std::map<MemberId, bool>& answers) {
   std::size_t yes = 0;
   std::size_t no = 0;
-  for (const NodeId node : configuration.voters) {
+  for (const MemberId node : configuration.voters) {
     const auto answer = answers.find(node);
     if (answer == answers.end()) continue;
     ++(answer->second ? yes : no);

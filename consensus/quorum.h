@@ -17,8 +17,8 @@
 namespace sentinel::consensus {
 
 struct Configuration {
-  std::vector<NodeId> voters;    ///< Ascending.
-  std::vector<NodeId> learners;  ///< Ascending; none is a voter too.
+  std::vector<MemberId> voters;    ///< Ascending.
+  std::vector<MemberId> learners;  ///< Ascending; none is a voter too.
 
   static void fields(auto& self, auto& visit) {
     visit(self.voters);
@@ -26,11 +26,11 @@ struct Configuration {
   }
   friend bool operator==(const Configuration&, const Configuration&) = default;
 
-  [[nodiscard]] bool has_voter(NodeId node) const;
-  [[nodiscard]] bool has_learner(NodeId node) const;
-  [[nodiscard]] bool has(NodeId node) const { return has_voter(node) || has_learner(node); }
+  [[nodiscard]] bool has_voter(MemberId node) const;
+  [[nodiscard]] bool has_learner(MemberId node) const;
+  [[nodiscard]] bool has(MemberId node) const { return has_voter(node) || has_learner(node); }
   /// Voters, then learners.
-  [[nodiscard]] std::vector<NodeId> members() const;
+  [[nodiscard]] std::vector<MemberId> members() const;
   [[nodiscard]] std::size_t majority() const { return voters.size() / 2 + 1; }
 };
 
@@ -41,7 +41,7 @@ struct ConfigurationChange {
     remove,
   };
   Kind kind = Kind::add_learner;
-  NodeId node;
+  MemberId node;
 };
 
 /// The configuration after the change; nothing when it would change nothing, or leave no voter.
@@ -51,12 +51,12 @@ struct ConfigurationChange {
 enum class Vote : std::uint8_t { pending, won, lost };
 /// What an election has come to. Who is not in `answers` has not answered.
 [[nodiscard]] Vote count_votes(const Configuration& configuration,
-                               const std::map<NodeId, bool>& answers);
+                               const std::map<MemberId, bool>& answers);
 
 /// The largest index that a majority of voters has, where `index_of(node)` is what each one has.
 [[nodiscard]] LogIndex majority_index(const Configuration& configuration, auto&& index_of) {
   std::vector<LogIndex> indexes;
-  for (const NodeId node : configuration.voters) indexes.push_back(index_of(node));
+  for (const MemberId node : configuration.voters) indexes.push_back(index_of(node));
   std::ranges::sort(indexes, std::greater());
   return indexes[configuration.majority() - 1];
 }

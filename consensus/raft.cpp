@@ -6,7 +6,7 @@
 namespace sentinel::consensus {
 
 namespace {
-constexpr NodeId kNobody{0};
+constexpr MemberId kNobody{0};
 }  // namespace
 
 Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
@@ -19,6 +19,9 @@ Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
       applied_(stored.hard.commit),
       configurations_(std::move(stored.configurations)) {
   SENTINEL_ASSERT(!configurations_.empty());
+  const EntryKey* committed = log_.key_at(hard_.commit);
+  SENTINEL_ASSERT(committed != nullptr, "what is not committed is in memory");
+  stored_commit_bytes_ = committed->end_bytes;
   start_timer();
   // A sole member that voted for itself led in this term, and no other can have: it goes on. Nobody
   // has seen an entry of it that its own disk lacks; see replicate().
@@ -33,7 +36,17 @@ Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
 void Raft::tick() {
   if (auto* leader = std::get_if<Leader>(&role_)) return tick_leader(*leader);
   ++ticks_;
-  if (may_run() && ticks_ >= ticks_to_run_) run_for_leader(true, false);
+  if (may_run() && ticks_ >= ticks_to_run_) return run_for_leader(true, false);
+  // What was asked may have been lost, or have come before its receiver knew of the group.
+  const auto* candidate = std::get_if<Candidate>(&role_);
+  if (candidate != nullptr && ticks_ % options_.heartbeat_ticks == 0) ask_for_votes(*candidate);
+}
+
+void Raft::note_leader_gone() {
+  if (is_leader() || ticks_ >= options_.election_ticks) return;
+  // Not all at once: most often the first one is elected.
+  ticks_ = options_.election_ticks;
+  ticks_to_run_ = options_.election_ticks + 1 + static_cast<int>(random_.below(3));
 }
 
 void Raft::step(RaftMessage message) {
@@ -46,8 +59,9 @@ void Raft::step(RaftMessage message) {
 /// Adopts the term, unless the message is about one that has not begun. False when that was all.
 bool Raft::step_of_newer_term(const RaftMessage& message) {
   if (const auto* request = std::get_if<VoteRequest>(&message.body)) {
-    // Who hears a leader protects it from those who don't (thesis, section 4.2.3).
-    if (!request->transfer && hears_leader()) return false;
+    // Who hears a leader protects it from those who don't (thesis, section 4.2.3); not from itself,
+    // who asks only when it leads no more.
+    if (!request->transfer && hears_leader() && leader() != message.from) return false;
     if (request->pre) return true;
   }
   const auto* answer = std::get_if<VoteAnswer>(&message.body);
@@ -135,7 +149,7 @@ bool Raft::hears_leader() const {
   return follower != nullptr && follower->leader.has_value() && ticks_ < options_.election_ticks;
 }
 
-void Raft::become_follower(Term term, std::optional<NodeId> leader) {
+void Raft::become_follower(Term term, std::optional<MemberId> leader) {
   if (term > hard_.term) {
     hard_.term = term;
     hard_.vote = kNobody;
@@ -157,19 +171,25 @@ void Raft::run_for_leader(bool pre, bool transfer) {
     hard_.term = hard_.term.next();
     hard_.vote = options_.self;
   }
+  ask_for_votes(candidate);
   role_ = std::move(candidate);
-  const VoteRequest request{.pre = pre, .transfer = transfer, .last = log_.last_position()};
-  for (const NodeId voter : configuration().voters) {
-    if (voter == options_.self) continue;
-    if (pre) {
+  // The own vote counts once it is on disk.
+  if (pre) count_answers();
+}
+
+/// Asks those who have not answered.
+void Raft::ask_for_votes(const Candidate& candidate) {
+  const VoteRequest request{
+      .pre = candidate.pre, .transfer = candidate.transfer, .last = log_.last_position()};
+  for (const MemberId voter : configuration().voters) {
+    if (voter == options_.self || candidate.answers.contains(voter)) continue;
+    if (candidate.pre) {
       send_in_term(voter, hard_.term.next(), request);
     } else {
       // Votes for this log count for it only: a life that has lost its end must not find them.
       send_once_durable(voter, request);
     }
   }
-  // The own vote counts once it is on disk.
-  if (pre) count_answers();
 }
 
 void Raft::take(const RaftMessage& message, const VoteRequest& request) {
@@ -224,7 +244,7 @@ void Raft::become_leader() {
   replicate_to_all();
 }
 
-Result<void> Raft::transfer_to(NodeId node) {
+Result<void> Raft::transfer_to(MemberId node) {
   auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return std::unexpected(Errc::not_leader);
   if (node == options_.self || !configuration().has_voter(node))
@@ -235,7 +255,7 @@ Result<void> Raft::transfer_to(NodeId node) {
   return {};
 }
 
-void Raft::advance_transfer(NodeId heard) {
+void Raft::advance_transfer(MemberId heard) {
   auto& leader = std::get<Leader>(role_);
   if (!leader.transfer || leader.transfer->to != heard || leader.transfer->asked) return;
   if (leader.followers.at(heard).match() < log_.last().index) return;
@@ -287,7 +307,7 @@ std::uint64_t Raft::ask_quorum() {
 
 void Raft::confirm_rounds(Leader& leader) {
   std::vector<std::uint64_t> rounds;
-  for (const NodeId voter : configuration().voters) {
+  for (const MemberId voter : configuration().voters) {
     rounds.push_back(voter == options_.self ? leader.round : leader.followers.at(voter).round);
   }
   std::ranges::sort(rounds, std::greater());
@@ -321,7 +341,7 @@ void Raft::replicate_to_all() {
   for (const auto& [node, progress] : leader.followers) replicate(node, false);
 }
 
-void Raft::replicate(NodeId to, bool even_if_empty) {
+void Raft::replicate(MemberId to, bool even_if_empty) {
   // What a sole member gives to one that is about to join is on its disk: so it can go on in its
   // term after a crash.
   if (is_sole_member(log_.stable())) return;
@@ -344,7 +364,7 @@ void Raft::replicate(NodeId to, bool even_if_empty) {
   }
 }
 
-void Raft::send_entries(NodeId to, Progress& progress, std::vector<LogEntry> entries) {
+void Raft::send_entries(MemberId to, Progress& progress, std::vector<LogEntry> entries) {
   const auto term = log_.term_at(progress.sent());
   SENTINEL_ASSERT(term.has_value());
   const LogIndex last = entries.empty() ? progress.sent() : entries.back().key.index;
@@ -354,7 +374,7 @@ void Raft::send_entries(NodeId to, Progress& progress, std::vector<LogEntry> ent
   progress.note_sent(last);
 }
 
-void Raft::loaded(NodeId follower, LogIndex behind, std::vector<LogEntry> entries) {
+void Raft::loaded(MemberId follower, LogIndex behind, std::vector<LogEntry> entries) {
   auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return;
   const auto found = leader->followers.find(follower);
@@ -369,7 +389,7 @@ void Raft::loaded(NodeId follower, LogIndex behind, std::vector<LogEntry> entrie
   replicate(follower, false);
 }
 
-void Raft::send_snapshot(NodeId follower, StateSnapshot snapshot) {
+void Raft::send_snapshot(MemberId follower, StateSnapshot snapshot) {
   auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return;
   const auto found = leader->followers.find(follower);
@@ -401,7 +421,7 @@ void Raft::take(const RaftMessage& message, const AppendAnswer& answer) {
 /// What a majority has on disk, in the own term (section 5.4.2), is committed.
 void Raft::advance_commit() {
   const auto& followers = std::get<Leader>(role_).followers;
-  const LogIndex index = majority_index(configuration(), [&](NodeId node) {
+  const LogIndex index = majority_index(configuration(), [&](MemberId node) {
     return node == options_.self ? log_.stable() : followers.at(node).match();
   });
   if (index <= hard_.commit || log_.term_at(index) != hard_.term) return;
@@ -414,7 +434,7 @@ void Raft::advance_commit() {
 
 // Replication: the follower's side.
 
-void Raft::follow(NodeId leader) {
+void Raft::follow(MemberId leader) {
   SENTINEL_ASSERT(!is_leader(), "node {} leads term {} too", leader, hard_.term);
   role_ = Follower{leader};
   start_timer();
@@ -432,7 +452,7 @@ void Raft::take(const RaftMessage& message, const AppendRequest& request) {
 }
 
 void Raft::accept(const AppendRequest& request) {
-  const NodeId from = *std::get<Follower>(role_).leader;
+  const MemberId from = *std::get<Follower>(role_).leader;
   // What is committed is the same everywhere, also where the log has given it up.
   const bool within = request.previous.index < hard_.commit || log_.matches(request.previous);
   if (!within) {
@@ -467,12 +487,19 @@ void Raft::accept_entry(const LogEntry& entry) {
 
 void Raft::truncate_from(LogIndex index) {
   SENTINEL_ASSERT(index > hard_.commit, "entry {} is committed and was to be dropped", index);
-  log_.truncate_from(index);
-  if (index <= to_store_) {
-    erase_from_ = std::min(erase_from_.value_or(index), index);
-    to_store_ = LogIndex(index.value() - 1);
+  drop_erased(log_.truncate_from(index), LogIndex(index.value() - 1));
+  while (configurations_.back().index >= index) {
+    configurations_.pop_back();
+    configurations_changed_ = true;
   }
-  while (configurations_.back().index >= index) configurations_.pop_back();
+}
+
+/// Entries behind an index are gone; those that have been given out to be stored have to be erased.
+void Raft::drop_erased(const std::vector<EntryKey>& keys, LogIndex behind) {
+  for (const EntryKey& key : keys) {
+    if (key.index > behind && key.index <= to_store_) erased_.push_back(key);
+  }
+  to_store_ = std::min(to_store_, behind);
 }
 
 void Raft::take(const RaftMessage& message, const SnapshotRequest& request) {
@@ -480,10 +507,10 @@ void Raft::take(const RaftMessage& message, const SnapshotRequest& request) {
   const StateSnapshot& snapshot = request.snapshot;
   const LogIndex last = snapshot.last.index;
   if (last > hard_.commit && !log_.matches(position_of(snapshot.last))) {
-    log_.reset(snapshot.last);
+    drop_erased(log_.reset(snapshot.last), last);
     configurations_ = {{last, snapshot.configuration}};
+    configurations_changed_ = true;
     hard_.commit = applied_ = to_store_ = last;
-    erase_from_.reset();
     installed_ = snapshot;
   } else if (last > hard_.commit) {
     commit_to(last);
@@ -504,13 +531,14 @@ void Raft::commit_to(LogIndex index) {
 
 void Raft::add_configuration(LogIndex index, Configuration configuration) {
   configurations_.push_back({index, std::move(configuration)});
+  configurations_changed_ = true;
   if (auto* leader = std::get_if<Leader>(&role_)) sync_followers(*leader);
 }
 
 void Raft::sync_followers(Leader& leader) {
   const Configuration& now = configuration();
   std::erase_if(leader.followers, [&](const auto& each) { return !now.has(each.first); });
-  for (const NodeId node : now.members()) {
+  for (const MemberId node : now.members()) {
     if (node != options_.self) leader.followers.try_emplace(node, log_.last().index);
   }
   if (leader.transfer && !now.has_voter(leader.transfer->to)) leader.transfer.reset();
@@ -527,15 +555,15 @@ bool Raft::is_sole_member(LogIndex at) const {
 
 // Output.
 
-void Raft::send_in_term(NodeId to, Term term, decltype(RaftMessage::body) body) {
+void Raft::send_in_term(MemberId to, Term term, decltype(RaftMessage::body) body) {
   messages_.push_back({.from = options_.self, .to = to, .term = term, .body = std::move(body)});
 }
 
-void Raft::send(NodeId to, decltype(RaftMessage::body) body) {
+void Raft::send(MemberId to, decltype(RaftMessage::body) body) {
   send_in_term(to, hard_.term, std::move(body));
 }
 
-void Raft::send_once_durable(NodeId to, decltype(RaftMessage::body) body) {
+void Raft::send_once_durable(MemberId to, decltype(RaftMessage::body) body) {
   messages_once_durable_.push_back(
       {.from = options_.self, .to = to, .term = hard_.term, .body = std::move(body)});
 }
@@ -543,21 +571,27 @@ void Raft::send_once_durable(NodeId to, decltype(RaftMessage::body) body) {
 bool Raft::has_output() const {
   const auto* leader = std::get_if<Leader>(&role_);
   return hard_.term != stored_hard_.term || hard_.vote != stored_hard_.vote ||
-         installed_.has_value() || erase_from_.has_value() || to_store_ < log_.last().index ||
-         !messages_.empty() || !messages_once_durable_.empty() || !loads_.empty() ||
-         !snapshots_.empty() || std::min(hard_.commit, log_.stable()) > applied_ ||
+         installed_.has_value() || !erased_.empty() || configurations_changed_ ||
+         to_store_ < log_.last().index || !messages_.empty() || !messages_once_durable_.empty() ||
+         !loads_.empty() || !snapshots_.empty() ||
+         std::min(hard_.commit, log_.stable()) > applied_ ||
          (leader != nullptr && leader->confirmed > reported_round_);
 }
 
 Raft::Output Raft::take_output() {
   Output out;
   out.installed = std::exchange(installed_, std::nullopt);
-  out.erase_from = std::exchange(erase_from_, std::nullopt);
+  out.erased = std::exchange(erased_, {});
   out.entries = *log_.entries_behind(to_store_, SIZE_MAX);
   to_store_ = log_.last().index;
-  // What is known to be committed is worth no write of its own.
-  const bool must = hard_.term != stored_hard_.term || hard_.vote != stored_hard_.vote;
-  if (must || (out.stores_something() && hard_ != stored_hard_)) out.hard = stored_hard_ = hard_;
+  if (std::exchange(configurations_changed_, false)) out.configurations = configurations_;
+  // What is known to be committed is worth no write of its own, and not much with others.
+  const bool must = hard_.term != stored_hard_.term || hard_.vote != stored_hard_.vote ||
+                    out.configurations.has_value();
+  if (must || (out.stores_something() && is_worth_storing(hard_.commit))) {
+    out.hard = stored_hard_ = hard_;
+    stored_commit_bytes_ = log_.key_at(hard_.commit)->end_bytes;
+  }
   out.durable = {.hard = hard_, .last = log_.last_position()};
   out.messages = std::exchange(messages_, {});
   out.messages_once_durable = std::exchange(messages_once_durable_, {});
@@ -568,11 +602,27 @@ Raft::Output Raft::take_output() {
     out.committed = *log_.entries_behind(applied_, SIZE_MAX);
     out.committed.resize(applicable - applied_);
     applied_ = applicable;
-    log_.forget(applied_, options_.tail_bytes_max);
   }
+  forget_applied();
   if (const auto* leader = std::get_if<Leader>(&role_))
     out.confirmed_round = reported_round_ = leader->confirmed;
   return out;
+}
+
+bool Raft::is_worth_storing(LogIndex commit) const {
+  return commit >= stored_hard_.commit + options_.commit_step_entries ||
+         log_.key_at(commit)->end_bytes >= stored_commit_bytes_ + options_.commit_step_bytes;
+}
+
+/// What is on disk and applied stays in memory only for followers that lag.
+void Raft::forget_applied() {
+  LogIndex needed = log_.last().index;
+  if (const auto* leader = std::get_if<Leader>(&role_)) {
+    for (const auto& [member, progress] : leader->followers)
+      needed = std::min(needed, progress.match());
+  }
+  log_.forget(std::min(applied_, needed), 0);
+  log_.forget(applied_, options_.tail_bytes_max);
 }
 
 void Raft::persisted(const Durable& durable) {
@@ -594,13 +644,13 @@ bool Raft::ready() const {
   return leader != nullptr && applied_ >= leader->first;
 }
 
-std::optional<NodeId> Raft::leader() const {
+std::optional<MemberId> Raft::leader() const {
   if (is_leader()) return options_.self;
   const auto* follower = std::get_if<Follower>(&role_);
   return follower == nullptr ? std::nullopt : follower->leader;
 }
 
-const Progress* Raft::progress_of(NodeId node) const {
+const Progress* Raft::progress_of(MemberId node) const {
   const auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr) return nullptr;
   const auto found = leader->followers.find(node);

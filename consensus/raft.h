@@ -31,8 +31,8 @@ namespace sentinel::consensus {
 /// What must survive besides the log.
 struct HardState {
   Term term;
-  NodeId vote{0};   ///< Whom this node voted for in the term; 0 for nobody.
-  LogIndex commit;  ///< A hint: entries up to here are committed.
+  MemberId vote{0};  ///< Whom this node voted for in the term; 0 for nobody.
+  LogIndex commit;   ///< A hint: entries up to here are committed.
 
   friend bool operator==(const HardState&, const HardState&) = default;
   static void fields(auto& self, auto& visit) {
@@ -43,13 +43,17 @@ struct HardState {
 };
 
 struct RaftOptions {
-  NodeId self{0};
+  MemberId self{0};
   int election_ticks = 10;  ///< Without a leader for so many, up to twice as many, a follower runs.
   int heartbeat_ticks = 2;
   std::size_t message_bytes_max = std::size_t{1} << 20;  ///< Of entries in a message; one at least.
   std::size_t messages_in_flight_max = 64;               ///< To one follower.
   std::size_t uncommitted_bytes_max = std::size_t{64} << 20;  ///< More is refused as overloaded.
-  std::size_t tail_bytes_max = std::size_t{4} << 20;          ///< Kept in memory for followers.
+  std::size_t tail_bytes_max = std::size_t{4} << 20;  ///< Kept in memory for followers that lag.
+  /// How far the commit index is ahead of the stored one before it is stored again: so much is read
+  /// into memory at a start at most, beyond what was not committed.
+  std::uint64_t commit_step_entries = 64;
+  std::uint64_t commit_step_bytes = std::uint64_t{256} << 10;
 };
 
 /// A configuration and the entry that it came with.
@@ -72,6 +76,8 @@ class Raft {
   /// Time passes. The unit is the caller's.
   void tick();
   void step(RaftMessage message);
+  /// The node of the leader that this one follows is known to be gone: no use in waiting for long.
+  void note_leader_gone();
 
   /// What the proposer says of an entry; place and term are given here.
   struct Draft {
@@ -88,7 +94,7 @@ class Raft {
   Result<LogPosition> propose(ConfigurationChange change);
   /// Hands leadership to a voter, once it has all entries. Given up after an election timeout.
   /// not_leader; invalid_members for anyone else.
-  Result<void> transfer_to(NodeId node);
+  Result<void> transfer_to(MemberId node);
   /// Begins an election at once, without asking first: for a group whose members agree on who
   /// leads.
   void campaign();
@@ -105,77 +111,81 @@ class Raft {
   /// An output has been stored; `durable` is its own.
   void persisted(const Durable& durable);
   /// The entries that Output::loads asked for, behind `behind`; empty when they could not be read.
-  void loaded(NodeId follower, LogIndex behind, std::vector<LogEntry> entries);
+  void loaded(MemberId follower, LogIndex behind, std::vector<LogEntry> entries);
   /// The snapshot that Output::snapshots asked for; its last entry is in the log or is where the
   /// log starts.
-  void send_snapshot(NodeId follower, StateSnapshot snapshot);
+  void send_snapshot(MemberId follower, StateSnapshot snapshot);
   /// Entries up to `start`, which are committed and applied, have been given up.
   void trim(const EntryKey& start) { log_.trim(start); }
 
   struct Load {
-    NodeId follower;
+    MemberId follower;
     LogIndex behind;
     std::size_t bytes_max = 0;
   };
   /// What there is to do. In this order: take over `installed` (all entries give way to it); erase
-  /// stored entries from `erase_from` on; store `entries` and `hard`; all of it as a whole. Then
-  /// persisted(), and then `messages_once_durable` may leave. `messages` may leave at once.
+  /// the stored entries `erased`; store `entries`, `configurations` and `hard`; all of it as a
+  /// whole. Then persisted(), and then `messages_once_durable` may leave. `messages` may leave at
+  /// once.
   struct Output {
     std::optional<HardState> hard;
     std::optional<StateSnapshot> installed;
-    std::optional<LogIndex> erase_from;
+    std::vector<EntryKey> erased;
     std::vector<LogEntry> entries;
+    /// When they have changed: the one in force at some committed entry, and all later ones. They
+    /// replace what was stored from the first one's index on.
+    std::optional<std::vector<PlacedConfiguration>> configurations;
     Durable durable;
     std::vector<RaftMessage> messages;
     std::vector<RaftMessage> messages_once_durable;
     /// On disk here and on a majority, in order; to be applied.
     std::vector<LogEntry> committed;
     std::vector<Load> loads;
-    std::vector<NodeId> snapshots;
+    std::vector<MemberId> snapshots;
     std::uint64_t confirmed_round = 0;
 
     [[nodiscard]] bool stores_something() const {
-      return hard.has_value() || installed.has_value() || erase_from.has_value() ||
-             !entries.empty();
+      return hard.has_value() || installed.has_value() || !erased.empty() || !entries.empty() ||
+             configurations.has_value();
     }
   };
   [[nodiscard]] bool has_output() const;
   Output take_output();
 
-  [[nodiscard]] NodeId self() const { return options_.self; }
+  [[nodiscard]] MemberId self() const { return options_.self; }
   [[nodiscard]] Term term() const { return hard_.term; }
   [[nodiscard]] bool is_leader() const { return std::holds_alternative<Leader>(role_); }
   /// Whether this node leads and has applied an entry of its term, so that it knows all that was
   /// committed before: only then may it answer clients.
   [[nodiscard]] bool ready() const;
-  [[nodiscard]] std::optional<NodeId> leader() const;
+  [[nodiscard]] std::optional<MemberId> leader() const;
   [[nodiscard]] LogIndex commit_index() const { return hard_.commit; }
   [[nodiscard]] const RaftLog& log() const { return log_; }
   [[nodiscard]] const Configuration& configuration() const {
     return configurations_.back().configuration;
   }
   /// Of a leader's follower; null for others.
-  [[nodiscard]] const Progress* progress_of(NodeId node) const;
+  [[nodiscard]] const Progress* progress_of(MemberId node) const;
   /// "leader", "follower", "asking" (before a vote), "candidate".
   [[nodiscard]] std::string_view role_name() const;
   void check_invariants() const;
 
  private:
   struct Follower {
-    std::optional<NodeId> leader;
+    std::optional<MemberId> leader;
   };
   struct Candidate {
     bool pre = false;
     bool transfer = false;
-    std::map<NodeId, bool> answers;
+    std::map<MemberId, bool> answers;
   };
   struct Transfer {
-    NodeId to;
+    MemberId to;
     int ticks = 0;
     bool asked = false;
   };
   struct Leader {
-    std::map<NodeId, Progress> followers;
+    std::map<MemberId, Progress> followers;
     LogIndex first;  // Of its own entries.
     std::optional<Transfer> transfer;
     std::uint64_t round = 0;
@@ -184,13 +194,14 @@ class Raft {
     int ticks_since_check = 0;
   };
 
-  void send(NodeId to, decltype(RaftMessage::body) body);
-  void send_in_term(NodeId to, Term term, decltype(RaftMessage::body) body);
-  void send_once_durable(NodeId to, decltype(RaftMessage::body) body);
+  void send(MemberId to, decltype(RaftMessage::body) body);
+  void send_in_term(MemberId to, Term term, decltype(RaftMessage::body) body);
+  void send_once_durable(MemberId to, decltype(RaftMessage::body) body);
 
-  void become_follower(Term term, std::optional<NodeId> leader);
+  void become_follower(Term term, std::optional<MemberId> leader);
   void become_leader();
   void run_for_leader(bool pre, bool transfer);
+  void ask_for_votes(const Candidate& candidate);
   void count_answers();
   void start_timer();
   [[nodiscard]] bool may_run() const;
@@ -206,7 +217,7 @@ class Raft {
   void take(const RaftMessage& message, const HeartbeatAnswer& answer);
   void take(const RaftMessage& message, const SnapshotRequest& request);
   void take(const RaftMessage& message, const CampaignRequest& request);
-  void follow(NodeId leader);
+  void follow(MemberId leader);
   void accept(const AppendRequest& request);
   void accept_entry(const LogEntry& entry);
 
@@ -214,12 +225,15 @@ class Raft {
   void send_heartbeats(Leader& leader);
   void check_quorum(Leader& leader);
   void confirm_rounds(Leader& leader);
-  void replicate(NodeId to, bool even_if_empty);
+  void replicate(MemberId to, bool even_if_empty);
   void replicate_to_all();
-  void send_entries(NodeId to, Progress& progress, std::vector<LogEntry> entries);
-  void advance_transfer(NodeId heard);
+  void send_entries(MemberId to, Progress& progress, std::vector<LogEntry> entries);
+  void advance_transfer(MemberId heard);
   void advance_commit();
   void commit_to(LogIndex index);
+  void drop_erased(const std::vector<EntryKey>& keys, LogIndex behind);
+  void forget_applied();
+  [[nodiscard]] bool is_worth_storing(LogIndex commit) const;
   LogPosition append(Draft draft);
   void add_configuration(LogIndex index, Configuration configuration);
   void sync_followers(Leader& leader);
@@ -232,7 +246,9 @@ class Raft {
   HardState stored_hard_;  // As of the last output.
   RaftLog log_;
   LogIndex to_store_;  // Entries behind this one have not been in an output.
-  std::optional<LogIndex> erase_from_;
+  std::vector<EntryKey> erased_;
+  bool configurations_changed_ = false;
+  std::uint64_t stored_commit_bytes_ = 0;  // Where the log is committed as of stored_hard_.
   std::optional<StateSnapshot> installed_;
   LogIndex applied_;  // Given out as committed.
   std::vector<PlacedConfiguration> configurations_;
@@ -242,7 +258,7 @@ class Raft {
   std::vector<RaftMessage> messages_;
   std::vector<RaftMessage> messages_once_durable_;
   std::vector<Load> loads_;
-  std::vector<NodeId> snapshots_;
+  std::vector<MemberId> snapshots_;
   std::uint64_t reported_round_ = 0;
 };
 

@@ -44,23 +44,26 @@ void RaftLog::append(LogEntry entry) {
   tail_.push_back(std::move(entry));
 }
 
-void RaftLog::truncate_from(LogIndex index) {
+std::vector<EntryKey> RaftLog::truncate_from(LogIndex index) {
   SENTINEL_ASSERT(index > base_.index, "entry {} is no longer in memory", index);
+  std::vector<EntryKey> dropped;
   while (!tail_.empty() && tail_.back().key.index >= index) {
     tail_bytes_ -= size_of(tail_.back());
+    dropped.push_back(tail_.back().key);
     tail_.pop_back();
   }
   while (!terms_.empty() && terms_.back().first >= index) terms_.pop_back();
   stable_ = std::min(stable_, last().index);
+  return dropped;
 }
 
-void RaftLog::reset(const EntryKey& start) {
+std::vector<EntryKey> RaftLog::reset(const EntryKey& start) {
+  std::vector<EntryKey> dropped = truncate_from(base_.index.next());
   start_ = base_ = start;
   terms_.clear();
-  tail_.clear();
-  tail_bytes_ = 0;
   // Durable together with the snapshot; until then nobody is told that it is there.
   stable_ = start.index;
+  return dropped;
 }
 
 void RaftLog::trim(const EntryKey& start) {

@@ -77,10 +77,12 @@ class RaftLog {
 
   /// Adds an entry behind the last.
   void append(LogEntry entry);
-  /// Drops the entries from `index` on; none of them is committed.
-  void truncate_from(LogIndex index);
-  /// Begins anew behind `start`, as a snapshot says.
-  void reset(const EntryKey& start);
+  /// Drops the entries from `index` on; none of them is committed. Returns their keys, the last one
+  /// first.
+  std::vector<EntryKey> truncate_from(LogIndex index);
+  /// Begins anew behind `start`, as a snapshot says. Returns the keys of what is dropped from the
+  /// tail, the last one first.
+  std::vector<EntryKey> reset(const EntryKey& start);
   /// Gives up the entries up to `start`, which is committed.
   void trim(const EntryKey& start);
   /// What was appended up to here has reached the disk. Without effect when it was dropped

@@ -8,7 +8,7 @@ namespace sentinel::consensus {
 
 namespace {
 
-bool is_ascending(const std::vector<NodeId>& nodes) {
+bool is_ascending(const std::vector<MemberId>& nodes) {
   return std::ranges::adjacent_find(nodes, std::ranges::greater_equal()) == nodes.end();
 }
 
@@ -16,7 +16,7 @@ bool is_sound(const Configuration& configuration) {
   return !configuration.voters.empty() && is_ascending(configuration.voters) &&
          is_ascending(configuration.learners) &&
          std::ranges::none_of(configuration.learners,
-                              [&](NodeId node) { return configuration.has_voter(node); });
+                              [&](MemberId node) { return configuration.has_voter(node); });
 }
 
 bool follow_each_other(const LogPosition& previous, const std::vector<LogEntry>& entries,

@@ -63,8 +63,8 @@ struct SnapshotRequest {
 struct CampaignRequest {};
 
 struct RaftMessage {
-  NodeId from;
-  NodeId to;
+  MemberId from;
+  MemberId to;
   Term term;
   std::variant<VoteRequest, VoteAnswer, AppendRequest, AppendAnswer, Heartbeat, HeartbeatAnswer,
                SnapshotRequest, CampaignRequest>

@@ -9,7 +9,11 @@
 
 namespace sentinel::consensus {
 
+/// A broker, as flags and Kafka clients number them.
 using NodeId = core::Tagged<std::int32_t, struct NodeIdTag>;
+/// A node with one disk, as Raft groups number their members. A node that comes back with another
+/// disk is another member: it has none of what the one before has promised.
+using MemberId = core::Tagged<std::int64_t, struct MemberIdTag>;
 /// A Raft group: one a partition; 0 is the controller.
 using GroupId = core::Tagged<std::uint64_t, struct GroupIdTag>;
 using Term = core::Tagged<std::uint64_t, struct TermTag>;
@@ -19,6 +23,14 @@ using LogIndex = core::Tagged<std::uint64_t, struct LogIndexTag>;
 using Offset = core::Tagged<std::int64_t, struct OffsetTag>;
 using PartitionIndex = core::Tagged<std::int32_t, struct PartitionIndexTag>;
 using ProducerId = core::Tagged<std::int64_t, struct ProducerIdTag>;
+
+/// `disk` counts the disks that the node has had, from 1.
+constexpr MemberId member_of(NodeId node, std::int32_t disk) {
+  return MemberId((std::int64_t{disk} << 32) | node.value());
+}
+constexpr NodeId node_of(MemberId member) {
+  return NodeId(static_cast<std::int32_t>(member.value() & 0xffffffff));
+}
 
 /// Kafka's leader epoch is the term of the partition's group. This is the one place that says so.
 inline std::int32_t leader_epoch_of(Term term) { return core::narrow<std::int32_t>(term.value()); }

@@ -11,7 +11,7 @@ using test::raft_entry;
 using test::raft_place;
 
 bool sound(AppendRequest request) {
-  return is_well_formed({.from = NodeId(1), .to = NodeId(2), .term = Term(3), .body = request});
+  return is_well_formed({.from = MemberId(1), .to = MemberId(2), .term = Term(3), .body = request});
 }
 
 LogEntry configuration_entry(core::Bytes payload) {
@@ -34,14 +34,15 @@ TEST_CASE("entries that do not follow each other, or come from a later term, mak
 }
 
 TEST_CASE("a configuration comes back as it was, and nothing else is one") {
-  const Configuration group{{NodeId(1), NodeId(3)}, {NodeId(2)}};
+  const Configuration group{{MemberId(1), MemberId(3)}, {MemberId(2)}};
   const auto decoded = decode_configuration(encode_configuration(group));
   REQUIRE(decoded.has_value());
   CHECK(*decoded == group);
   CHECK(sound({raft_place(2, 1), {configuration_entry(encode_configuration(group))}, {}}));
   for (const Configuration& bad :
-       {Configuration{{}, {NodeId(1)}}, Configuration{{NodeId(3), NodeId(1)}, {}},
-        Configuration{{NodeId(1), NodeId(1)}, {}}, Configuration{{NodeId(1)}, {NodeId(1)}}}) {
+       {Configuration{{}, {MemberId(1)}}, Configuration{{MemberId(3), MemberId(1)}, {}},
+        Configuration{{MemberId(1), MemberId(1)}, {}},
+        Configuration{{MemberId(1)}, {MemberId(1)}}}) {
     CHECK_FALSE(decode_configuration(encode_configuration(bad)).has_value());
     CHECK_FALSE(sound({raft_place(2, 1), {configuration_entry(encode_configuration(bad))}, {}}));
   }
@@ -55,10 +56,10 @@ TEST_CASE("a snapshot of a later term, or without members, makes no message") {
     SnapshotRequest request{
         {.last = test::raft_key(5, term), .configuration = members, .state = {}}};
     return is_well_formed(
-        {.from = NodeId(1), .to = NodeId(2), .term = Term(3), .body = std::move(request)});
+        {.from = MemberId(1), .to = MemberId(2), .term = Term(3), .body = std::move(request)});
   };
-  CHECK(snapshot_sound(3, {{NodeId(1)}, {}}));
-  CHECK_FALSE(snapshot_sound(4, {{NodeId(1)}, {}}));
+  CHECK(snapshot_sound(3, {{MemberId(1)}, {}}));
+  CHECK_FALSE(snapshot_sound(4, {{MemberId(1)}, {}}));
   CHECK_FALSE(snapshot_sound(3, {}));
 }
 

@@ -19,7 +19,7 @@ namespace {
 
 using test::RaftCluster;
 
-NodeId node_of(std::uint64_t number) { return NodeId(static_cast<std::int32_t>(number)); }
+MemberId node_of(std::uint64_t number) { return MemberId(static_cast<std::int32_t>(number)); }
 
 struct Totals {
   std::uint64_t elections = 0;
@@ -52,7 +52,7 @@ class Schedule {
 
  private:
   RaftCluster make(std::uint64_t seed) {
-    std::vector<NodeId> voters;
+    std::vector<MemberId> voters;
     for (std::uint64_t i = 1; i <= count_; ++i) voters.push_back(node_of(i));
     RaftCluster made(voters, {},
                      {.seed = seed,
@@ -63,10 +63,10 @@ class Schedule {
     return made;
   }
 
-  NodeId any() { return node_of(random_.between(1, 5)); }
+  MemberId any() { return node_of(random_.between(1, 5)); }
 
   void step() {
-    const NodeId id = any();
+    const MemberId id = any();
     if (!cluster_.is_up(id)) {
       if (random_.chance(0.1)) cluster_.start(id);
       return;
@@ -107,7 +107,7 @@ class Schedule {
     cluster_.deliver(at);
   }
 
-  void propose(NodeId id) {
+  void propose(MemberId id) {
     Raft& raft = cluster_.raft(id);
     const auto before = raft.log().last();
     const auto place = raft.propose({.type = EntryType::command,
@@ -117,7 +117,7 @@ class Schedule {
     proposals_ += place.has_value() ? 1 : 0;
   }
 
-  void change(NodeId id) {
+  void change(MemberId id) {
     static constexpr ConfigurationChange::Kind kKinds[] = {ConfigurationChange::Kind::add_learner,
                                                            ConfigurationChange::Kind::add_voter,
                                                            ConfigurationChange::Kind::remove};
@@ -126,12 +126,12 @@ class Schedule {
     totals_.changes += made.has_value() ? 1 : 0;
   }
 
-  void transfer(NodeId id) {
+  void transfer(MemberId id) {
     totals_.transfers += cluster_.raft(id).transfer_to(any()).has_value() ? 1 : 0;
   }
 
   /// A barrier: whatever anyone knew to be committed when it was asked, its answer must cover.
-  void ask(NodeId id) {
+  void ask(MemberId id) {
     if (!cluster_.raft(id).ready()) return;
     asked_[id] = {cluster_.raft(id).term(), cluster_.raft(id).ask_quorum(), highest_commit()};
   }
@@ -164,18 +164,18 @@ class Schedule {
   }
 
   /// At most one leader in a term (R1).
-  void note_leader(NodeId id, Term term) {
+  void note_leader(MemberId id, Term term) {
     const auto [found, first] = leaders_.emplace(term, id);
     REQUIRE(found->second == id);
     totals_.elections += first ? 1 : 0;
   }
 
   /// A term never goes back on a disk, and one vote a term stays (R1, R2).
-  void check_disk(NodeId id, const RaftCluster::Node& node) {
+  void check_disk(MemberId id, const RaftCluster::Node& node) {
     HardState& seen = hard_[id];
     const HardState& now = node.disk.hard;
     REQUIRE(now.term >= seen.term);
-    if (now.term == seen.term && seen.vote != NodeId(0)) REQUIRE(now.vote == seen.vote);
+    if (now.term == seen.term && seen.vote != MemberId(0)) REQUIRE(now.vote == seen.vote);
     if (now.term == seen.term && now.commit < seen.commit) return;
     seen = now;
   }
@@ -209,10 +209,10 @@ class Schedule {
       check();
       if (round % 50 == 25) propose_anywhere();
     }
-    const NodeId leader = the_leader();
-    REQUIRE(leader != NodeId(0));
+    const MemberId leader = the_leader();
+    REQUIRE(leader != MemberId(0));
     REQUIRE(proposals_ > 0);
-    for (const NodeId member : cluster_.raft(leader).configuration().members()) {
+    for (const MemberId member : cluster_.raft(leader).configuration().members()) {
       CAPTURE(member);
       REQUIRE(cluster_.node(member).applied == cluster_.node(leader).applied);
       REQUIRE(cluster_.node(member).state == cluster_.node(leader).state);
@@ -237,10 +237,10 @@ class Schedule {
       cluster_.collect(id);
     }
   }
-  NodeId the_leader() {
-    NodeId found{0};
+  MemberId the_leader() {
+    MemberId found{0};
     for (auto& [id, node] : cluster_.nodes()) {
-      const bool newer = found == NodeId(0) || node.raft->term() > cluster_.raft(found).term();
+      const bool newer = found == MemberId(0) || node.raft->term() > cluster_.raft(found).term();
       if (node.raft->ready() && newer) found = id;
     }
     return found;
@@ -262,11 +262,11 @@ class Schedule {
   bool in_order_ = false;
   std::uint64_t proposed_ = 0;
   std::uint64_t proposals_ = 0;  // That a leader took.
-  std::map<Term, NodeId> leaders_;
-  std::map<NodeId, HardState> hard_;
+  std::map<Term, MemberId> leaders_;
+  std::map<MemberId, HardState> hard_;
   std::map<LogIndex, Term> applied_;
   std::map<LogIndex, std::string> states_;
-  std::map<NodeId, Asked> asked_;
+  std::map<MemberId, Asked> asked_;
 };
 
 }  // namespace

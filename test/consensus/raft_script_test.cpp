@@ -50,24 +50,24 @@ class Script {
     words_ >> text;
     return text;
   }
-  NodeId node() { return NodeId(std::stoi(word())); }
+  MemberId node() { return MemberId(std::stoi(word())); }
 
   void make() {
-    std::vector<NodeId> voters;
-    std::vector<NodeId> learners;
+    std::vector<MemberId> voters;
+    std::vector<MemberId> learners;
     RaftCluster::Options options;
-    std::vector<NodeId>* to = &voters;
+    std::vector<MemberId>* to = &voters;
     for (std::string each = word(); !each.empty(); each = word()) {
       if (each == "learners") {
         to = &learners;
       } else if (each == "small") {
         options.message_bytes_max = 1;
       } else {
-        to->push_back(NodeId(std::stoi(each)));
+        to->push_back(MemberId(std::stoi(each)));
       }
     }
     cluster_ = std::make_unique<RaftCluster>(voters, learners, options);
-    cluster_->on_event = [this](NodeId, const std::string& text) { say(text); };
+    cluster_->on_event = [this](MemberId, const std::string& text) { say(text); };
   }
 
   void execute(const std::string& name) {
@@ -93,14 +93,14 @@ class Script {
     if (!silent_) out_ += text + "\n";
   }
   void act(const std::function<void(Raft&)>& what) {
-    const NodeId id = node();
+    const MemberId id = node();
     what(cluster_->raft(id));
     cluster_->collect(id);
   }
   void refused(Errc error) { say(fmt::format("refused: {}", to_string(error))); }
 
   void tick(bool until_it_runs) {
-    const NodeId id = node();
+    const MemberId id = node();
     const std::string count = word();
     Raft& raft = cluster_->raft(id);
     const std::string_view before = raft.role_name();
@@ -111,14 +111,14 @@ class Script {
     }
   }
   void propose() {
-    const NodeId id = node();
+    const MemberId id = node();
     Raft& raft = cluster_->raft(id);
     const auto place = raft.propose({.payload = core::Bytes::copy(word())});
     if (!place) refused(place.error());
     cluster_->collect(id);
   }
   void change_members() {
-    const NodeId id = node();
+    const MemberId id = node();
     const std::string what = word();
     using Kind = ConfigurationChange::Kind;
     const Kind kind = what == "add-learner" ? Kind::add_learner
@@ -129,7 +129,7 @@ class Script {
     cluster_->collect(id);
   }
   void transfer() {
-    const NodeId id = node();
+    const MemberId id = node();
     const auto begun = cluster_->raft(id).transfer_to(node());
     if (!begun) refused(begun.error());
     cluster_->collect(id);
@@ -140,7 +140,7 @@ class Script {
   }
   void persist() { cluster_->persist(node()); }
   void trim() {
-    const NodeId id = node();
+    const MemberId id = node();
     cluster_->trim(id, std::stoull(word()));
   }
 
@@ -180,8 +180,8 @@ class Script {
       }
       const Raft& raft = *each.raft;
       std::string members;
-      for (const NodeId voter : raft.configuration().voters) members += fmt::format(" {}", voter);
-      for (const NodeId learner : raft.configuration().learners)
+      for (const MemberId voter : raft.configuration().voters) members += fmt::format(" {}", voter);
+      for (const MemberId learner : raft.configuration().learners)
         members += fmt::format(" ({})", learner);
       say(fmt::format("{}: {}{} t{} log {}..{}/{} commit {} members{} state '{}'", id,
                       raft.role_name(), raft.ready() ? ", ready" : "", raft.term(),

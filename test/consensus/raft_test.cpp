@@ -16,17 +16,17 @@ using test::raft_place;
 /// Node 1 of three, with entries 1 to 3 of term 1, of which the first is committed.
 struct Fixture {
   core::Random random{1};
-  Raft raft{{.self = NodeId(1)},
-            {.hard = {.term = Term(1), .vote = NodeId(2), .commit = LogIndex(1)},
+  Raft raft{{.self = MemberId(1)},
+            {.hard = {.term = Term(1), .vote = MemberId(2), .commit = LogIndex(1)},
              .log = {.start = raft_key(0, 0),
                      .terms = {{Term(1), LogIndex(1)}},
                      .base = raft_key(1, 1),
                      .tail = {raft_entry(2, 1), raft_entry(3, 1)}},
-             .configurations = {{LogIndex(0), {{NodeId(1), NodeId(2), NodeId(3)}, {}}}}},
+             .configurations = {{LogIndex(0), {{MemberId(1), MemberId(2), MemberId(3)}, {}}}}},
             random};
 
   void hear(Term term, decltype(RaftMessage::body) body) {
-    raft.step({.from = NodeId(2), .to = NodeId(1), .term = term, .body = std::move(body)});
+    raft.step({.from = MemberId(2), .to = MemberId(1), .term = term, .body = std::move(body)});
     raft.check_invariants();
   }
 };
@@ -67,7 +67,8 @@ TEST_CASE_FIXTURE(Fixture, "the own vote counts once it is on disk") {
 TEST_CASE_FIXTURE(Fixture, "what replaces stored entries is erased first") {
   hear(Term(2), AppendRequest{raft_place(1, 1), {raft_entry(2, 2)}, LogIndex(1)});
   const Raft::Output output = raft.take_output();
-  CHECK(output.erase_from == LogIndex(2));
+  REQUIRE(output.erased.size() == 2);
+  CHECK(output.erased.back().index == LogIndex(2));
   REQUIRE(output.entries.size() == 1);
   CHECK(output.entries.front().key.term == Term(2));
   CHECK(output.hard->term == Term(2));

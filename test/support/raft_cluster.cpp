@@ -82,23 +82,24 @@ std::string describe(const RaftMessage& message) {
                      std::visit(Describer(), message.body));
 }
 
-RaftCluster::RaftCluster(std::vector<NodeId> voters, std::vector<NodeId> learners, Options options)
+RaftCluster::RaftCluster(std::vector<MemberId> voters, std::vector<MemberId> learners,
+                         Options options)
     : options_(options),
       random_(options.seed),
       first_configuration_{std::move(voters), std::move(learners)} {
-  for (const NodeId id : first_configuration_.members()) {
+  for (const MemberId id : first_configuration_.members()) {
     nodes_[id].disk.start_configuration = first_configuration_;
     start(id);
   }
 }
 
-void RaftCluster::add_node(NodeId id) {
+void RaftCluster::add_node(MemberId id) {
   // It learns from others who takes part.
   nodes_[id].disk.start_configuration = first_configuration_;
   start(id);
 }
 
-void RaftCluster::start(NodeId id) {
+void RaftCluster::start(MemberId id) {
   Node& node = nodes_.at(id);
   const Disk& disk = node.disk;
   const LogIndex known = std::max(disk.hard.commit, disk.start.index);
@@ -127,12 +128,12 @@ void RaftCluster::start(NodeId id) {
   collect(id);
 }
 
-void RaftCluster::crash(NodeId id) {
+void RaftCluster::crash(MemberId id) {
   nodes_.at(id).raft.reset();
   nodes_.at(id).writes.clear();
 }
 
-void RaftCluster::collect(NodeId id) {
+void RaftCluster::collect(MemberId id) {
   Node& node = nodes_.at(id);
   while (node.raft != nullptr && node.raft->has_output()) {
     node.raft->check_invariants();
@@ -155,11 +156,11 @@ void RaftCluster::collect(NodeId id) {
       finish(id, output);
     }
     for (const Raft::Load& wanted : loads) load(id, wanted);
-    for (const NodeId follower : snapshots) make_snapshot(id, follower);
+    for (const MemberId follower : snapshots) make_snapshot(id, follower);
   }
 }
 
-bool RaftCluster::persist(NodeId id) {
+bool RaftCluster::persist(MemberId id) {
   Node& node = nodes_.at(id);
   if (node.writes.empty()) return false;
   Raft::Output output = std::move(node.writes.front());
@@ -172,8 +173,7 @@ bool RaftCluster::persist(NodeId id) {
     disk.start_state = node.state = output.installed->state.text();
     node.applied = disk.start.index;
   }
-  if (output.erase_from.has_value())
-    disk.entries.erase(disk.entries.lower_bound(*output.erase_from), disk.entries.end());
+  for (const EntryKey& key : output.erased) disk.entries.erase(key.index);
   for (const LogEntry& entry : output.entries) disk.entries[entry.key.index] = entry;
   if (output.hard.has_value()) disk.hard = *output.hard;
   if (output.stores_something()) node.raft->persisted(output.durable);
@@ -182,7 +182,7 @@ bool RaftCluster::persist(NodeId id) {
   return true;
 }
 
-void RaftCluster::finish(NodeId id, Raft::Output& output) {
+void RaftCluster::finish(MemberId id, Raft::Output& output) {
   for (RaftMessage& message : output.messages_once_durable) {
     event(id, describe(message));
     network_.push_back(std::move(message));
@@ -197,7 +197,7 @@ void RaftCluster::apply(Node& node, const std::vector<LogEntry>& entries) {
   }
 }
 
-void RaftCluster::load(NodeId id, const Raft::Load& load) {
+void RaftCluster::load(MemberId id, const Raft::Load& load) {
   Node& node = nodes_.at(id);
   std::vector<LogEntry> entries;
   for (auto at = node.disk.entries.upper_bound(load.behind); at != node.disk.entries.end(); ++at) {
@@ -208,7 +208,7 @@ void RaftCluster::load(NodeId id, const Raft::Load& load) {
   node.raft->loaded(load.follower, load.behind, std::move(entries));
 }
 
-void RaftCluster::make_snapshot(NodeId id, NodeId follower) {
+void RaftCluster::make_snapshot(MemberId id, MemberId follower) {
   Node& node = nodes_.at(id);
   const auto last = node.disk.entries.find(node.applied);
   Configuration configuration = node.disk.start_configuration;
@@ -222,7 +222,7 @@ void RaftCluster::make_snapshot(NodeId id, NodeId follower) {
                  .state = core::Bytes::copy(node.state)});
 }
 
-void RaftCluster::trim(NodeId id, std::uint64_t keep) {
+void RaftCluster::trim(MemberId id, std::uint64_t keep) {
   Node& node = nodes_.at(id);
   if (node.applied.value() <= node.disk.start.index.value() + keep) return;
   const LogIndex start(node.applied.value() - keep);

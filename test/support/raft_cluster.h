@@ -18,7 +18,7 @@ class RaftCluster {
  public:
   using LogEntry = consensus::LogEntry;
   using LogIndex = consensus::LogIndex;
-  using NodeId = consensus::NodeId;
+  using MemberId = consensus::MemberId;
   using Raft = consensus::Raft;
   using RaftMessage = consensus::RaftMessage;
 
@@ -46,44 +46,44 @@ class RaftCluster {
     std::uint64_t confirmed_round = 0;
   };
 
-  RaftCluster(std::vector<NodeId> voters, std::vector<NodeId> learners, Options options);
+  RaftCluster(std::vector<MemberId> voters, std::vector<MemberId> learners, Options options);
 
   /// A node that is in no configuration yet.
-  void add_node(NodeId id);
-  [[nodiscard]] Node& node(NodeId id) { return nodes_.at(id); }
-  [[nodiscard]] Raft& raft(NodeId id) { return *nodes_.at(id).raft; }
-  [[nodiscard]] std::map<NodeId, Node>& nodes() { return nodes_; }
-  [[nodiscard]] bool is_up(NodeId id) { return nodes_.at(id).raft != nullptr; }
+  void add_node(MemberId id);
+  [[nodiscard]] Node& node(MemberId id) { return nodes_.at(id); }
+  [[nodiscard]] Raft& raft(MemberId id) { return *nodes_.at(id).raft; }
+  [[nodiscard]] std::map<MemberId, Node>& nodes() { return nodes_; }
+  [[nodiscard]] bool is_up(MemberId id) { return nodes_.at(id).raft != nullptr; }
 
   /// Takes a node's outputs, after whatever was done to it. Writes wait for persist().
-  void collect(NodeId id);
+  void collect(MemberId id);
   /// Completes a node's oldest write; false when there is none.
-  bool persist(NodeId id);
+  bool persist(MemberId id);
   /// Hands over the message at a place in the network, or drops it.
   void deliver(std::size_t at);
   void drop(std::size_t at) { network_.erase(network_.begin() + static_cast<std::ptrdiff_t>(at)); }
   [[nodiscard]] std::deque<RaftMessage>& network() { return network_; }
 
-  void crash(NodeId id);
-  void start(NodeId id);
+  void crash(MemberId id);
+  void start(MemberId id);
   /// Gives up what a node has applied, but for the last `keep` entries.
-  void trim(NodeId id, std::uint64_t keep);
+  void trim(MemberId id, std::uint64_t keep);
 
   /// Told of what nodes do, for transcripts; may be empty.
-  std::function<void(NodeId, std::string)> on_event;
+  std::function<void(MemberId, std::string)> on_event;
 
  private:
-  void finish(NodeId id, Raft::Output& output);
+  void finish(MemberId id, Raft::Output& output);
   void apply(Node& node, const std::vector<LogEntry>& entries);
-  void load(NodeId id, const Raft::Load& load);
-  void make_snapshot(NodeId id, NodeId follower);
-  void event(NodeId id, std::string text) const {
+  void load(MemberId id, const Raft::Load& load);
+  void make_snapshot(MemberId id, MemberId follower);
+  void event(MemberId id, std::string text) const {
     if (on_event) on_event(id, std::move(text));
   }
 
   Options options_;
   core::Random random_;
-  std::map<NodeId, Node> nodes_;
+  std::map<MemberId, Node> nodes_;
   std::deque<RaftMessage> network_;
   consensus::Configuration first_configuration_;
 };
