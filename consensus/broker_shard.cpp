@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <deque>
 
 #include "consensus/topic_config.h"
@@ -24,6 +25,12 @@ struct BrokerShard::Use::Slot {
 
 namespace {
 
+RaftOptions raft_options(const BrokerLayout& layout) {
+  RaftOptions options = layout.raft;
+  options.self = layout.self;
+  return options;
+}
+
 /// What stands in the store of the groups [first, end), but for their states.
 void discard_groups(lsm::Db& db, GroupId first, GroupId end) {
   db.discard(entries_begin(first), entries_begin(end));
@@ -39,12 +46,14 @@ BrokerShard::Use::~Use() {
 Partition* BrokerShard::Use::operator->() const { return slot_->partition.get(); }
 Partition& BrokerShard::Use::operator*() const { return *slot_->partition; }
 
-BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count)
+BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count,
+                         PeerTransport* transport)
     : shard_(shard),
       layout_(layout),
       shard_count_(shard_count),
       cache_(shard, layout.cache_bytes),
       read_ahead_(shard, layout.read_ahead),
+      raft_(shard, raft_options(layout), transport, this),
       image_(std::make_shared<const MetadataImage>()),
       retention_(shard, *this),
       cleaner_(shard, *this),
@@ -52,9 +61,11 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
 
 BrokerShard::~BrokerShard() = default;
 
-core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(
-    core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count) {
-  std::unique_ptr<BrokerShard> broker(new BrokerShard(shard, layout, shard_count));
+core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(core::Shard& shard,
+                                                                         const BrokerLayout& layout,
+                                                                         std::uint32_t shard_count,
+                                                                         PeerTransport* transport) {
+  std::unique_ptr<BrokerShard> broker(new BrokerShard(shard, layout, shard_count, transport));
   for (std::uint32_t store = shard.id(); store < layout.identity.store_count;
        store += shard_count) {
     lsm::DbOptions options;
@@ -99,8 +110,9 @@ core::Task<core::Status> BrokerShard::start(std::vector<BrokerShard*> peers) {
   peers_ = std::move(peers);
   if (shard_.id() != 0) co_return core::Status();
   auto controller = co_await Controller::open(
-      shard_, store_of(kControllerGroup),
-      [this](std::shared_ptr<const MetadataImage> image) { return publish(std::move(image)); });
+      shard_, raft_, store_of(kControllerGroup), layout_.controllers,
+      [this](std::shared_ptr<const MetadataImage> image) { return publish(std::move(image)); },
+      [this](NodeId node) { return is_alive(node); });
   if (!controller) co_return std::unexpected(std::move(controller).error());
   controller_ = std::move(*controller);
   co_return core::Status();
@@ -119,14 +131,27 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   for (const auto& [name, topic] : old->topics()) {
     if (self->image_->find(topic.id) == nullptr) self->drop_partitions_of(topic);
   }
+  std::vector<GroupId> replicated;
   for (const auto& [name, topic] : self->image_->topics()) {
-    if (old->find(topic.id) == nullptr) self->add_partitions_of(topic, !first);
+    if (old->find(topic.id) != nullptr) continue;
+    self->add_partitions_of(topic, !first);
+    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+      const GroupId group = topic.group(PartitionIndex(i));
+      const bool shared = topic.replicas_of(group).size() > 1;
+      if (shared && self->is_home_of(group) && self->is_placed_here(group))
+        replicated.push_back(group);
+    }
   }
+  if (!replicated.empty()) self->scope_.spawn(self->open_replicated(std::move(replicated)));
+  if (self->on_image) self->on_image(*self->image_);
   if (first) {
     self->retention_.start();
     self->cleaner_.start();
-    self->scope_.spawn(self->give_up_again());
   }
+  // Topics may have come and gone between two images, and an earlier life may have had them.
+  const auto deleted = self->image_->deleted_groups();
+  const bool passed_by = !deleted.empty() && deleted.back().second > old->next_group();
+  if (first || passed_by) self->scope_.spawn(self->give_up_again());
   co_return true;
 }
 
@@ -135,7 +160,7 @@ void BrokerShard::add_partitions_of(const Topic& topic, bool is_new) {
   const CleaningRules rules = cleaning_rules(topic);
   for (std::int32_t i = 0; i < topic.partition_count; ++i) {
     const GroupId group = topic.group(PartitionIndex(i));
-    if (!is_home_of(group)) continue;
+    if (!is_home_of(group) || !is_placed_here(group)) continue;
     retention_.add(group, limits, is_new);
     cleaner_.add(group, rules, is_new);
   }
@@ -167,7 +192,7 @@ core::Task<core::Status> BrokerShard::give_up_again_in(lsm::Db& db) {
   SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(states_begin())));
   while (cursor.valid()) {
     SENTINEL_CO_TRY(key, StateKey::decode(cursor.key()));
-    if (key.group != kControllerGroup && !image_->has_group(key.group)) {
+    if (image_->is_deleted(key.group)) {
       removals.remove(cursor.key());
     } else if (key.kind == StateKind::log_start) {
       SENTINEL_CO_TRY(start, LogStart::decode(cursor.value()));
@@ -199,6 +224,7 @@ core::Task<void> BrokerShard::drop_partition(GroupId group) {
   if (const auto found = slots_.find(group); found != slots_.end()) {
     Slot& slot = *found->second;
     while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
+    if (slot.partition != nullptr) co_await slot.partition->close();
     slots_.erase(group);
   }
   co_await erase_partition(group);
@@ -208,24 +234,18 @@ core::Task<void> BrokerShard::erase_partition(GroupId group) {
   lsm::Db& db = store_of(group);
   discard_groups(db, group, GroupId(group.value() + 1));
   lsm::WriteBatch states;
-  for (const StateKind kind : {StateKind::snapshot, StateKind::log_start, StateKind::cleaning})
+  for (const StateKind kind : {StateKind::snapshot, StateKind::log_start, StateKind::cleaning,
+                               StateKind::hard_state, StateKind::members, StateKind::terms})
     states.remove(state_key(group, kind));
   co_await db.write(std::move(states));
 }
 
 core::Task<Result<std::optional<EntryKey>>> BrokerShard::oldest_entry(GroupId group) {
   lsm::Db& db = store_of(group);
-  LogStart start;
-  const auto stored = co_await db.get(state_key(group, StateKind::log_start));
-  if (!stored) co_return std::unexpected(Errc::storage_error);
-  if (stored->has_value()) {
-    const auto decoded = LogStart::decode(**stored);
-    if (!decoded) co_return std::unexpected(Errc::storage_error);
-    start = *decoded;
-  }
-  const core::Bytes first = entries_begin(group, start.before.index.next());
-  lsm::Cursor cursor = db.cursor(first, entries_end(group));
-  const core::Status sought = co_await cursor.seek(lsm::KeyTarget(first));
+  auto ranges = co_await Replica::stored_ranges(db, group);
+  if (!ranges) co_return std::unexpected(Errc::storage_error);
+  LogCursor cursor(db, std::move(*ranges));
+  const core::Status sought = co_await cursor.seek(EntryTarget::index(group, LogIndex(0)));
   if (!sought) co_return std::unexpected(Errc::storage_error);
   if (!cursor.valid()) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());
@@ -237,6 +257,7 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
   auto found = slots_.find(group);
   if (found == slots_.end() && !image_->has_group(group))
     co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (found == slots_.end() && !is_placed_here(group)) co_return std::unexpected(Errc::not_leader);
   if (found == slots_.end()) found = slots_.emplace(group, std::make_unique<Slot>(shard_)).first;
   Slot& slot = *found->second;
   if (slot.dropping) co_return std::unexpected(Errc::unknown_topic_or_partition);
@@ -269,13 +290,112 @@ core::Task<void> BrokerShard::look_ahead_in(Use partition, ReadRequest request) 
   co_await partition->look_ahead(request);
 }
 
+Configuration BrokerShard::base_of(GroupId group) const {
+  Configuration base;
+  if (const Topic* topic = image_->topic_of(group); topic != nullptr)
+    base.voters = topic->replicas_of(group);
+  std::ranges::sort(base.voters);
+  return base;
+}
+
+bool BrokerShard::is_placed_here(GroupId group) const {
+  const Topic* topic = image_->topic_of(group);
+  if (topic == nullptr) return false;
+  const std::vector<MemberId>& replicas = topic->replicas_of(group);
+  return std::ranges::find(replicas, layout_.self) != replicas.end();
+}
+
+/// Partitions that other nodes have too take part from the start on: they may be needed for a vote.
+core::Task<void> BrokerShard::open_replicated(std::vector<GroupId> groups) {
+  for (const GroupId group : groups) {
+    if (scope_.cancelled()) co_return;
+    co_await partition(group);
+  }
+}
+
+// Who leads.
+
+void BrokerShard::on_role(const Replica& replica) {
+  const Raft& raft = replica.raft();
+  // That a group without others leads itself is known without being said.
+  if (raft.is_alone() && raft.term() == kFirstTerm) return;
+  const auto leader = raft.leader();
+  if (!leader.has_value() || (raft.is_leader() && !replica.is_leader())) return;
+  leaders_news_.push_back(
+      {.group = replica.group(), .term = raft.term(), .leader = node_of(*leader)});
+  if (std::exchange(telling_, true)) return;
+  scope_.spawn(tell_leaders());
+}
+
+core::Task<void> BrokerShard::tell_leaders() {
+  // What changes in one go travels together.
+  co_await core::yield(shard_);
+  while (!leaders_news_.empty() && !peers_.empty()) {
+    std::vector<GroupLeader> news = std::exchange(leaders_news_, {});
+    co_await core::call(shard_, peers_.front()->shard_, &BrokerShard::note_leaders, peers_.front(),
+                        std::move(news));
+  }
+  telling_ = false;
+}
+
+core::Task<bool> BrokerShard::note_leaders(BrokerShard* self, std::vector<GroupLeader> news) {
+  std::vector<GroupLeader> led;
+  for (const GroupLeader& each : news) {
+    if (self->leaders_.note(each) && each.leader == node_of(self->layout_.self))
+      led.push_back(each);
+  }
+  if (!led.empty() && self->on_led) self->on_led(led);
+  co_return true;
+}
+
+GroupLeader BrokerShard::leader_of(GroupId group) const {
+  GroupLeader known = leaders_.of(group);
+  if (known.term != Term(0)) return known;
+  const Topic* topic = image_->topic_of(group);
+  const bool alone = group == kControllerGroup
+                         ? layout_.controllers.voters == std::vector{layout_.self}
+                         : topic != nullptr && topic->replicas_of(group).size() == 1;
+  if (!alone) return known;
+  const MemberId only =
+      group == kControllerGroup ? layout_.self : topic->replicas_of(group).front();
+  return {.group = group, .term = kFirstTerm, .leader = node_of(only)};
+}
+
+core::Task<BrokerShard::ClusterState> BrokerShard::describe_cluster(BrokerShard* self,
+                                                                    std::vector<GroupId> groups) {
+  ClusterState state;
+  for (const GroupId group : groups) state.leaders.push_back(self->leader_of(group));
+  for (const auto& [id, node] : self->image_->nodes()) {
+    if (self->is_alive(id)) state.alive.push_back(id);
+  }
+  state.controller = self->leader_of(kControllerGroup).leader;
+  co_return state;
+}
+
+core::Task<void> BrokerShard::hand_over(core::Deadline deadline) {
+  while (raft_.hand_over() && !deadline.passed(shard_.now()))
+    co_await core::sleep_for(shard_, MultiRaft::kTick / 10);
+}
+
+bool BrokerShard::is_alive(NodeId node) const {
+  return node == node_of(layout_.self) || raft_.hears(node);
+}
+
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
-  auto opened = co_await Partition::open(shard_, store_of(group), group, layout_.log, this);
+  auto opened = co_await Partition::open(shard_, raft_, store_of(group), group, base_of(group),
+                                         layout_.log, this);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);
+    // A new group has its first leader at once.
+    Replica& replica = slot->partition->replica();
+    const Topic* topic = image_->topic_of(group);
+    const bool is_new = replica.last().index == LogIndex(0) && replica.term() == kFirstTerm;
+    if (is_new && topic != nullptr && topic->replicas_of(group).front() == layout_.self &&
+        !replica.raft().is_leader())
+      replica.campaign();
   } else {
     slot->failed = true;
     if (layout_.log != nullptr) {
@@ -310,7 +430,7 @@ core::Task<bool> BrokerShard::wait_for_data(BrokerShard* self, std::uint64_t key
     bool closed = false;
     for (std::size_t i = 0; i < uses.size(); ++i) {
       grown += uses[i]->committed_bytes() - awaited[i].seen_committed_bytes;
-      closed |= uses[i]->closed();
+      closed |= uses[i]->closed() || !uses[i]->is_leader();
     }
     if (closed || grown >= missing_bytes) break;
     const core::Wake wake = co_await moved.wait(deadline, core::CancelToken(cancelled));
@@ -345,6 +465,10 @@ core::Task<void> BrokerShard::close() {
   co_await retention_.close();
   co_await cleaner_.close();
   co_await scope_.close();
+  for (auto& [group, slot] : slots_) {  // lint: order does not matter
+    if (slot->partition != nullptr) co_await slot->partition->close();
+  }
+  co_await raft_.close();
   for (auto& [number, store] : stores_) co_await store->close();
   co_await read_ahead_.close();
 }

@@ -7,6 +7,7 @@
 /// another number of cores. Partitions are opened when they are first used.
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -16,7 +17,9 @@
 #include "consensus/cleaner.h"
 #include "consensus/controller.h"
 #include "consensus/data_directory.h"
+#include "consensus/leader_table.h"
 #include "consensus/metadata.h"
+#include "consensus/multi_raft.h"
 #include "consensus/partition.h"
 #include "consensus/retention.h"
 #include "core/log.h"
@@ -29,20 +32,25 @@ namespace sentinel::consensus {
 struct BrokerLayout {
   std::string data_directory;
   Identity identity;
+  MemberId self = member_of(NodeId(1), 1);
+  /// Of the controller's group before its first entry; empty for a node that joined later.
+  Configuration controllers = {.voters = {member_of(NodeId(1), 1)}, .learners = {}};
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
   std::size_t memtable_bytes = std::size_t{32} << 20;
   std::size_t cache_bytes = std::size_t{64} << 20;  ///< Blocks of tables, for each shard.
   lsm::ReadAheadOptions read_ahead = {};            ///< For each shard.
   lsm::WalOptions wal;
+  RaftOptions raft = {};     ///< Without `self`.
   core::Log* log = nullptr;  ///< May be null.
 };
 
-class BrokerShard final : private CommitObserver {
+class BrokerShard final : private CommitObserver, private LeadershipObserver {
  public:
-  /// Opens the stores that belong to this shard. `layout` outlives it.
-  static core::Task<core::Result<std::unique_ptr<BrokerShard>>> open(core::Shard& shard,
-                                                                     const BrokerLayout& layout,
-                                                                     std::uint32_t shard_count);
+  /// Opens the stores that belong to this shard. `layout` outlives it, and so does `transport`, the
+  /// way to other nodes, which is null on a node without.
+  static core::Task<core::Result<std::unique_ptr<BrokerShard>>> open(
+      core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count,
+      PeerTransport* transport = nullptr);
   ~BrokerShard();
   /// Second step, once all shards are open: `peers[i]` belongs to shard i. On shard 0 starts the
   /// controller.
@@ -51,8 +59,9 @@ class BrokerShard final : private CommitObserver {
 
   [[nodiscard]] core::Shard& shard() { return shard_; }
   [[nodiscard]] const std::shared_ptr<const MetadataImage>& image() const { return image_; }
-  /// Only on shard 0.
+  /// Only on shard 0, once that has started.
   [[nodiscard]] Controller& controller() { return *controller_; }
+  [[nodiscard]] bool has_controller() const { return controller_ != nullptr; }
 
   /// The shard where a group lives; the same on every shard.
   [[nodiscard]] BrokerShard& home_of(GroupId group) const;
@@ -103,8 +112,33 @@ class BrokerShard final : private CommitObserver {
   /// A key for wait_for_data() that no other shard of this node makes.
   std::uint64_t new_wait_key() { return (std::uint64_t{shard_.id()} << 48) | ++wait_keys_; }
 
-  /// The term of a group, without opening it. A cluster of one never holds another election.
-  [[nodiscard]] Term term_of(GroupId) const { return kFirstTerm; }
+  /// The replicas that live here.
+  [[nodiscard]] MultiRaft& raft() { return raft_; }
+  [[nodiscard]] MemberId self() const { return layout_.self; }
+
+  // Who leads, on shard 0.
+
+  /// Term 0 while nobody is known to lead.
+  [[nodiscard]] GroupLeader leader_of(GroupId group) const;
+  /// Whether a node is there at the moment: this one, or one that is heard.
+  [[nodiscard]] bool is_alive(NodeId node) const;
+  /// What other nodes say, or replicas of this one.
+  static core::Task<bool> note_leaders(BrokerShard* self, std::vector<GroupLeader> news);
+  [[nodiscard]] std::vector<GroupLeader> led_here() const {
+    return leaders_.led_by(node_of(layout_.self));
+  }
+  struct ClusterState {
+    std::vector<GroupLeader> leaders;  ///< Of the groups that were asked for.
+    std::vector<NodeId> alive;         ///< Ascending.
+    NodeId controller;                 ///< 0 while none is known.
+  };
+  static core::Task<ClusterState> describe_cluster(BrokerShard* self, std::vector<GroupId> groups);
+  /// Hands the groups that this node leads to others, as far as there are others that can.
+  core::Task<void> hand_over(core::Deadline deadline);
+  /// Called on each shard when it has another image.
+  std::function<void(const MetadataImage&)> on_image;
+  /// Called on shard 0 when this node has begun to lead groups; set before start().
+  std::function<void(const std::vector<GroupLeader>&)> on_led;
 
   /// Takes over a new image; called by the controller's publication only.
   static core::Task<bool> install_image(BrokerShard* self,
@@ -112,7 +146,13 @@ class BrokerShard final : private CommitObserver {
 
  private:
   using Slot = Use::Slot;
-  BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count);
+  BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count,
+              PeerTransport* transport);
+  [[nodiscard]] Configuration base_of(GroupId group) const;
+  [[nodiscard]] bool is_placed_here(GroupId group) const;
+  void on_role(const Replica& replica) override;
+  core::Task<void> tell_leaders();
+  core::Task<void> open_replicated(std::vector<GroupId> groups);
   void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
@@ -133,12 +173,16 @@ class BrokerShard final : private CommitObserver {
   lsm::BlockCache cache_;
   lsm::ReadAhead read_ahead_;
   std::map<std::uint32_t, std::unique_ptr<lsm::Db>> stores_;
+  MultiRaft raft_;
   std::unique_ptr<Controller> controller_;
   std::shared_ptr<const MetadataImage> image_;
   /// Groups that the image's topics have, with those that are in use.
   std::unordered_map<GroupId, std::unique_ptr<Slot>> slots_;
   std::unordered_map<std::uint64_t, core::CancelSource*> waits_;
   std::uint64_t wait_keys_ = 0;
+  LeaderTable leaders_;  // On shard 0.
+  std::vector<GroupLeader> leaders_news_;
+  bool telling_ = false;
   bool has_image_ = false;
   Retention retention_;
   Cleaner cleaner_;

@@ -76,6 +76,7 @@ std::int64_t later(std::int64_t time, std::int64_t wait) {
 
 /// What one chunk of a pass has read, and what it changes.
 struct CompactedLog::Chunk {
+  std::uint64_t generation = 0;  // Of the log that the pass began with.
   LogIndex next;                 // Where it goes on.
   std::uint64_t tombstones = 0;  // Kept since the pass began.
   lsm::WriteBatch changes;
@@ -126,7 +127,7 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
   const LogIndex end = replica_.commit_index();
   LogIndex indexed = std::max(state_.indexed, replica_.start().before.index);
   if (indexed >= end) co_return false;
-  lsm::Cursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
+  LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
   SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), indexed.next())));
   lsm::WriteBatch changes;
   std::size_t bytes_read = 0;
@@ -134,6 +135,11 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > end) break;
     bytes_read += cursor.value().size();
+    if (key.type != EntryType::records) {
+      indexed = key.index;
+      SENTINEL_CO_CHECK(co_await cursor.next());
+      continue;
+    }
     SENTINEL_CO_TRY(entry, open_entry(key, cursor.value()));
     for (const Record& record : entry.records) {
       if (!record.key.has_value()) continue;
@@ -151,7 +157,7 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
 }
 
 core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_before(EntryTarget target) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(target));
   if (!cursor.valid()) co_return std::nullopt;
   SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
@@ -175,7 +181,7 @@ core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_cleanable(
 /// Whether the first entry that no pass has seen is as old as may be.
 core::Task<core::Result<bool>> CompactedLog::is_overdue(std::int64_t lag_ms, std::int64_t now_ms,
                                                         Plan& plan) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   SENTINEL_CO_CHECK(
       co_await cursor.seek(EntryTarget::index(replica_.group(), state_.cleaned.next())));
   if (!cursor.valid()) co_return false;
@@ -252,16 +258,17 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
 
 core::Task<core::Status> CompactedLog::clean(Pass pass) {
   Chunk chunk;
+  chunk.generation = generation_;
   for (bool more = true; more;) {
-    if (stop_) co_return core::Status();
+    if (stop_ || generation_ != chunk.generation) co_return core::Status();
     SENTINEL_CO_TRY(goes_on, co_await clean_chunk(pass, chunk));
     more = goes_on;
     co_await core::yield(shard_);
   }
   SENTINEL_CO_CHECK(co_await forget_given_up());
-  if (stop_) co_return core::Status();
   co_await turn_.acquire(1);
   const Turn turn(turn_);
+  if (stop_ || generation_ != chunk.generation) co_return core::Status();
   state_.cleaned = pass.last;
   state_.cleaned_offset = pass.end_offset;
   state_.cleaned_bytes = pass.end_bytes;
@@ -278,7 +285,7 @@ core::Task<core::Status> CompactedLog::clean(Pass pass) {
 core::Task<core::Result<bool>> CompactedLog::clean_chunk(Pass pass, Chunk& chunk) {
   co_await turn_.acquire(1);
   const Turn turn(turn_);
-  lsm::Cursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
+  LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
   SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), chunk.next)));
   std::size_t bytes_read = 0;
   bool more = false;
@@ -288,7 +295,9 @@ core::Task<core::Result<bool>> CompactedLog::clean_chunk(Pass pass, Chunk& chunk
     more = bytes_read >= kChunkBytes || chunk.changes.body_bytes() >= kChunkBytes;
     if (more) break;
     bytes_read += cursor.value().size();
-    SENTINEL_CO_CHECK(co_await clean_entry(pass, key, cursor.value_bytes(), chunk));
+    if (key.type == EntryType::records) {
+      SENTINEL_CO_CHECK(co_await clean_entry(pass, key, cursor.value_bytes(), chunk));
+    }
     chunk.next = key.index.next();
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
@@ -297,6 +306,10 @@ core::Task<core::Result<bool>> CompactedLog::clean_chunk(Pass pass, Chunk& chunk
 }
 
 core::Task<void> CompactedLog::write(Chunk& chunk) {
+  if (generation_ != chunk.generation) {
+    chunk.changes.clear();
+    co_return;
+  }
   state_.removed_bytes += std::exchange(chunk.removed_bytes, 0);
   put_state(chunk.changes);
   co_await db_.write(std::exchange(chunk.changes, {}));
@@ -323,7 +336,12 @@ core::Task<core::Status> CompactedLog::clean_entry(const Pass& pass, const Entry
   chunk.removed_bytes +=
       static_cast<std::int64_t>(batch.size()) - static_cast<std::int64_t>(rebuilt.size());
   if (rebuilt.empty()) {
+    // Its place stays: a log has no gaps, so that what gave way to another leader's entries is told
+    // from what was cleaned.
+    EntryKey place = key;
+    place.type = EntryType::internal;
     chunk.changes.remove(key.encode());
+    chunk.changes.put(place.encode(), {});
   } else {
     chunk.changes.put(key.encode(), rebuilt);
   }
@@ -407,10 +425,11 @@ core::Task<core::Result<std::optional<KeyedRecord>>> CompactedLog::find(core::By
 }
 
 core::Task<core::Result<std::optional<KeyedRecord>>> CompactedLog::record_at(Offset offset) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::offset(replica_.group(), offset)));
   if (!cursor.valid()) co_return std::nullopt;
   SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+  if (key.type != EntryType::records) co_return std::nullopt;
   SENTINEL_CO_TRY(entry, open_entry(key, cursor.value()));
   const auto found = std::ranges::find(entry.records, offset, &Record::offset);
   if (found == entry.records.end()) co_return std::nullopt;
@@ -423,13 +442,13 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
   const EntryKey& begin = replica_.start().before;
   if (state_.removed_bytes != 0 && start.before.index > begin.index) {
     std::uint64_t stored = 0;
-    lsm::Cursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
+    LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
     SENTINEL_CO_CHECK(
         co_await cursor.seek(EntryTarget::index(replica_.group(), begin.index.next())));
     for (std::size_t count = 1; cursor.valid(); ++count) {
       SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
       if (key.index > start.before.index) break;
-      stored += cursor.value().size();
+      if (key.type == EntryType::records) stored += cursor.value().size();
       if (count % kRecordsPerYield == 0) co_await core::yield(shard_);
       SENTINEL_CO_CHECK(co_await cursor.next());
     }
@@ -448,12 +467,12 @@ core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::surplus(std::uin
   std::optional<EntryKey> last;
   std::int64_t left = static_cast<std::int64_t>(replica_.size_bytes()) - state_.removed_bytes -
                       static_cast<std::int64_t>(bytes_kept);
-  lsm::Cursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
+  LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
   SENTINEL_CO_CHECK(co_await cursor.seek(
       EntryTarget::index(replica_.group(), replica_.start().before.index.next())));
   for (std::size_t count = 1; cursor.valid(); ++count) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-    left -= static_cast<std::int64_t>(cursor.value().size());
+    if (key.type == EntryType::records) left -= static_cast<std::int64_t>(cursor.value().size());
     if (left < 0 || key.index > replica_.commit_index()) break;
     last = key;
     if (count % kRecordsPerYield == 0) co_await core::yield(shard_);

@@ -4,13 +4,12 @@
 ///
 ///   index   follows the committed end of the log: record key -> offset of its latest record
 ///   pass    from the start of the log to a clean end: a batch is written again under its own entry
-///           key without the records whose key has a later one; an entry with none left is removed
+///           key without the records whose key has a later one; one with none left stays empty
 ///
-/// Offsets never change, gaps stay; the last entry of the log stays as it is, so that the log's end
-/// can be told. Everything is written through the store a chunk at a time, each chunk together with
-/// how far it got, so a crash costs a pass at most. Passes are local: every replica cleans for
-/// itself what is committed. Source: Kafka's log compaction; KIP-354 and KIP-534 for lags and
-/// tombstones.
+/// Offsets never change, gaps stay; the last entry of the log stays as it is. Everything is written
+/// through the store a chunk at a time, each chunk together with how far it got, so a crash costs a
+/// pass at most. Passes are local: every replica cleans for itself what is committed. Source:
+/// Kafka's log compaction; KIP-354 and KIP-534 for lags and tombstones.
 
 #include <cstdint>
 #include <optional>
@@ -46,6 +45,11 @@ class CompactedLog {
  public:
   /// References outlive it. Once `stop` is true what can wait ends early, without an error.
   CompactedLog(core::Shard& shard, lsm::Db& db, Replica& replica, const bool& stop);
+  /// The log was replaced by what another node has; what is under way ends.
+  void begin_anew() {
+    state_ = {};
+    ++generation_;
+  }
   /// Reads how far earlier lives got; false when there was none. Errors: those of the store.
   core::Task<core::Result<bool>> open();
 
@@ -135,7 +139,8 @@ class CompactedLog {
   Replica& replica_;
   const bool& stop_;
   State state_;
-  core::Semaphore turn_;  // Whoever changes state_ or entries of the log.
+  std::uint64_t generation_ = 0;  // Of the log.
+  core::Semaphore turn_;          // Whoever changes state_ or entries of the log.
 };
 
 }  // namespace sentinel::consensus

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <tuple>
+
 namespace sentinel::consensus {
 
 namespace {
@@ -11,13 +14,83 @@ namespace {
 constexpr std::uint32_t kProducerIdBlock = 1000;
 // The log is replayed at each start; a snapshot bounds it.
 constexpr std::uint64_t kEntriesPerSnapshot = 4096;
+// What is lost with one disk is still on two.
+constexpr std::int32_t kReplicasDefault = 3;
+
+/// As the client has chosen, if all of it can be.
+Result<std::vector<std::vector<MemberId>>> placed_as_asked(const NewTopic& topic,
+                                                           const std::vector<BrokerNode>& nodes) {
+  if (std::ssize(topic.assignment) != topic.partition_count)
+    return std::unexpected(Errc::invalid_members);
+  std::vector<std::vector<MemberId>> placed;
+  for (const std::vector<NodeId>& asked : topic.assignment) {
+    std::vector<MemberId>& replicas = placed.emplace_back();
+    for (const NodeId id : asked) {
+      const auto node = std::ranges::find(nodes, id, &BrokerNode::id);
+      const bool usable =
+          node != nodes.end() && std::ranges::find(replicas, node->member()) == replicas.end();
+      if (!usable) return std::unexpected(Errc::invalid_members);
+      replicas.push_back(node->member());
+    }
+    if (replicas.empty()) return std::unexpected(Errc::invalid_members);
+  }
+  return placed;
+}
+
+/// How many replicas, and first ones, each node has.
+class PlacementLoad {
+ public:
+  PlacementLoad(const std::vector<BrokerNode>& nodes, const MetadataImage& image) {
+    for (const BrokerNode& node : nodes) loads_.push_back({.member = node.member()});
+    for (const auto& [name, topic] : image.topics()) {
+      for (const std::vector<MemberId>& replicas : topic.replicas) {
+        for (const MemberId member : replicas) note(member, member == replicas.front());
+      }
+    }
+  }
+
+  /// The nodes for one more partition: to lead who leads least, then who has least.
+  std::vector<MemberId> choose(std::size_t count) {
+    const auto first = std::ranges::min_element(
+        loads_, {}, [](const Load& load) { return std::tuple(load.leads, load.has, load.member); });
+    std::vector<MemberId> chosen{first->member};
+    note(chosen.front(), true);
+    while (chosen.size() < count) {
+      const auto next = std::ranges::min_element(loads_, {}, [&](const Load& load) {
+        return std::tuple(std::ranges::find(chosen, load.member) != chosen.end(), load.has,
+                          load.member);
+      });
+      chosen.push_back(next->member);
+      note(next->member, false);
+    }
+    return chosen;
+  }
+
+ private:
+  struct Load {
+    MemberId member;
+    std::size_t leads = 0;
+    std::size_t has = 0;
+  };
+  void note(MemberId member, bool leads) {
+    const auto found = std::ranges::find(loads_, member, &Load::member);
+    if (found == loads_.end()) return;
+    ++found->has;
+    if (leads) ++found->leads;
+  }
+
+  std::vector<Load> loads_;
+};
 
 }  // namespace
 
-Controller::Controller(core::Shard& shard, lsm::Db& db, Publish publish)
+Controller::Controller(core::Shard& shard, RaftHost& host, lsm::Db& db, Publish publish,
+                       IsAlive is_alive)
     : shard_(shard),
-      replica_(db, kControllerGroup, *this),
+      replica_(shard, host, db, kControllerGroup, *this),
+      self_(host.self()),
       publish_(std::move(publish)),
+      is_alive_(std::move(is_alive)),
       reserving_(shard, 1),
       changed_(shard),
       published_(shard),
@@ -26,58 +99,86 @@ Controller::Controller(core::Shard& shard, lsm::Db& db, Publish publish)
 Controller::~Controller() = default;
 
 core::Task<core::Result<std::unique_ptr<Controller>>> Controller::open(core::Shard& shard,
-                                                                       lsm::Db& db,
-                                                                       Publish publish) {
-  std::unique_ptr<Controller> controller(new Controller(shard, db, std::move(publish)));
-  SENTINEL_CO_CHECK(co_await controller->recover());
+                                                                       RaftHost& host, lsm::Db& db,
+                                                                       Configuration base,
+                                                                       Publish publish,
+                                                                       IsAlive is_alive) {
+  std::unique_ptr<Controller> controller(
+      new Controller(shard, host, db, std::move(publish), std::move(is_alive)));
+  SENTINEL_CO_CHECK(co_await controller->recover(std::move(base)));
   co_await controller->publish_(std::make_shared<const MetadataImage>(controller->image_));
   controller->published_version_ = controller->image_.version();
   controller->scope_.spawn(controller->publish_loop());
+  controller->replica_.begin();
   co_return controller;
 }
 
-core::Task<core::Status> Controller::recover() {
-  SENTINEL_CO_CHECK(co_await replica_.open());
+core::Task<core::Status> Controller::recover(Configuration base) {
+  SENTINEL_CO_CHECK(co_await replica_.open(std::move(base)));
   SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
   if (snapshot.index != LogIndex(0)) {
     SENTINEL_CO_TRY(image, MetadataImage::decode(snapshot.state));
     image_ = std::move(image);
   }
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   SENTINEL_CO_CHECK(
       co_await cursor.seek(EntryTarget::index(kControllerGroup, snapshot.index.next())));
   while (cursor.valid()) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-    core::Status applied = image_.apply(cursor.value());
+    if (key.index > replica_.commit_index()) break;
+    core::Status applied;
+    if (key.type == EntryType::command) applied = image_.apply(cursor.value());
     if (!applied) {
       co_return core::fail(applied.error().code, fmt::format("metadata entry {}: {}", key.index,
                                                              applied.error().message));
     }
+    last_applied_ = key;
     ++entries_since_snapshot_;
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
-  // What was reserved before the restart may be in use.
-  next_producer_id_ = reserved_end_ = image_.next_producer_id();
   co_return core::Status();
 }
 
+void Controller::on_leading(bool) {
+  // What other leaders have reserved, or an earlier life, may be in use.
+  next_producer_id_ = reserved_end_ = ProducerId(0);
+}
+
+core::Status Controller::restore(const Snapshot& snapshot, const LogStart& start) {
+  SENTINEL_TRY(image, MetadataImage::decode(snapshot.state));
+  image_ = std::move(image);
+  last_applied_ = start.before;
+  entries_since_snapshot_ = 0;
+  changed_.notify_all();
+  return {};
+}
+
 void Controller::apply(const CommittedEntry& entry) {
-  const core::Status applied = image_.apply(entry.payload);
-  SENTINEL_ASSERT(applied.has_value(), "a command of our own: {}", applied.error().message);
+  if (entry.key.type == EntryType::command) {
+    const core::Status applied = image_.apply(entry.payload);
+    SENTINEL_ASSERT(applied.has_value(), "a command of our own: {}", applied.error().message);
+  }
   ++entries_since_snapshot_;
   last_applied_ = entry.key;
   changed_.notify_all();
 }
 
-core::Task<void> Controller::propose(core::Bytes command) {
-  Proposal proposal{
-      .type = EntryType::command, .payload = std::move(command), .snapshot = std::nullopt};
-  co_await replica_.propose(std::move(proposal));
+core::Task<Result<void>> Controller::propose(core::Bytes command) {
+  if (!leads()) co_return std::unexpected(Errc::not_leader);
+  if (const auto allowed = replica_.raft().may_propose(); !allowed)
+    co_return std::unexpected(allowed.error());
+  const auto done = co_await replica_.propose({.payload = std::move(command)});
+  // It may still be committed, so whoever asked must not ask another one as if nothing was.
+  if (!done) co_return std::unexpected(Errc::timed_out);
+  co_return Result<void>();
 }
 
-/// Resolves when every shard has an image at least as new as `version`.
-core::Task<void> Controller::published(std::uint64_t version) {
-  while (published_version_ < version) co_await published_.wait();
+core::Task<bool> Controller::until_published(std::uint64_t version, core::Deadline deadline) {
+  while (published_version_ < version && !closing_) {
+    const core::Wake wake = co_await published_.wait(deadline);
+    if (wake != core::Wake::signalled) co_return false;
+  }
+  co_return !closing_;
 }
 
 core::Task<void> Controller::publish_loop() {
@@ -109,24 +210,29 @@ Result<void> Controller::check_new_topic(const NewTopic& topic) const {
   if (image_.partition_count() + static_cast<std::size_t>(topic.partition_count) > kPartitionsMax) {
     return std::unexpected(Errc::invalid_partitions);
   }
+  const auto placed = place(topic);
+  if (!placed) return std::unexpected(placed.error());
   return {};
 }
 
 core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
   const Result<void> allowed = check_new_topic(topic);
   if (!allowed) co_return std::unexpected(allowed.error());
+  auto placed = place(topic);
   CreateTopicCommand command;
   command.topic = {.name = topic.name,
                    .id = core::Uuid::make(shard_.random()),
                    .first_group = GroupId(0),
                    .partition_count = topic.partition_count,
+                   .replicas = std::move(*placed),
                    .configs = std::move(topic.configs)};
-  co_await propose(encode_command(CommandType::create_topic, command));
+  const auto done = co_await propose(encode_command(CommandType::create_topic, command));
+  if (!done) co_return std::unexpected(done.error());
   // Two requests may have asked for one name; the log decides who made it.
   const Topic* created = image_.find(command.topic.id);
   if (created == nullptr) co_return std::unexpected(Errc::topic_already_exists);
   Topic result = *created;
-  co_await published(image_.version());
+  co_await until_published(image_.version(), {});
   co_return result;
 }
 
@@ -134,16 +240,71 @@ core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
   const Topic* found = image_.find(id);
   if (found == nullptr) co_return std::unexpected(Errc::unknown_topic_or_partition);
   Topic deleted = *found;
-  co_await propose(encode_command(CommandType::delete_topic, DeleteTopicCommand{id}));
-  co_await published(image_.version());
+  const auto done =
+      co_await propose(encode_command(CommandType::delete_topic, DeleteTopicCommand{id}));
+  if (!done) co_return std::unexpected(done.error());
+  co_await until_published(image_.version(), {});
   co_return deleted;
+}
+
+std::vector<BrokerNode> Controller::nodes_alive() const {
+  std::vector<BrokerNode> alive;
+  for (const auto& [id, node] : image_.nodes()) {
+    if (id == node_of(self_) || is_alive_(id)) alive.push_back(node);
+  }
+  // A node that is a cluster of its own does not register.
+  if (image_.nodes().empty()) {
+    BrokerNode alone;
+    alone.id = node_of(self_);
+    alone.disk_number = static_cast<std::int32_t>(self_.value() >> 32);
+    alive.push_back(std::move(alone));
+  }
+  return alive;
+}
+
+/// Spreads replicas, and among them those that lead, over the nodes that are there.
+Result<std::vector<std::vector<MemberId>>> Controller::place(const NewTopic& topic) const {
+  const std::vector<BrokerNode> nodes = nodes_alive();
+  if (!topic.assignment.empty()) return placed_as_asked(topic, nodes);
+  const auto there = static_cast<std::int32_t>(nodes.size());
+  std::int32_t factor = topic.replication_factor;
+  if (factor == -1) factor = std::min(there, kReplicasDefault);
+  if (factor < 1 || factor > there) return std::unexpected(Errc::invalid_replication_factor);
+  PlacementLoad load(nodes, image_);
+  std::vector<std::vector<MemberId>> placed;
+  for (std::int32_t i = 0; i < topic.partition_count; ++i)
+    placed.push_back(load.choose(static_cast<std::size_t>(factor)));
+  return placed;
+}
+
+core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
+  if (!leads()) co_return std::unexpected(Errc::not_leader);
+  const auto known = image_.nodes().find(node.id);
+  if (known != image_.nodes().end() && known->second.disk_id == node.disk_id) {
+    if (node.boot < known->second.boot) co_return std::unexpected(Errc::stale_disk);
+    node.disk_number = known->second.disk_number;
+    if (node == known->second) co_return node;
+  }
+  const NodeId id = node.id;
+  const core::Uuid disk = node.disk_id;
+  const auto done = co_await propose(
+      encode_command(CommandType::register_node, RegisterNodeCommand{std::move(node)}));
+  if (!done) co_return std::unexpected(done.error());
+  const auto registered = image_.nodes().find(id);
+  if (registered == image_.nodes().end() || registered->second.disk_id != disk)
+    co_return std::unexpected(Errc::stale_disk);
+  co_return registered->second;
 }
 
 core::Task<Result<ProducerId>> Controller::new_producer_id() {
   co_await reserving_.acquire(1);
   if (next_producer_id_ == reserved_end_) {
-    co_await propose(encode_command(CommandType::reserve_producer_ids,
-                                    ReserveProducerIdsCommand{kProducerIdBlock}));
+    const auto done = co_await propose(encode_command(CommandType::reserve_producer_ids,
+                                                      ReserveProducerIdsCommand{kProducerIdBlock}));
+    if (!done) {
+      reserving_.release(1);
+      co_return std::unexpected(done.error());
+    }
     reserved_end_ = image_.next_producer_id();
     next_producer_id_ =
         ProducerId(reserved_end_.value() - static_cast<std::int64_t>(kProducerIdBlock));
@@ -157,6 +318,8 @@ core::Task<Result<ProducerId>> Controller::new_producer_id() {
 core::Task<void> Controller::close() {
   closing_ = true;
   changed_.notify_all();
+  published_.notify_all();
+  co_await replica_.close();
   co_await scope_.close();
 }
 

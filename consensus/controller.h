@@ -22,24 +22,54 @@ namespace sentinel::consensus {
 struct NewTopic {
   std::string name;
   std::int32_t partition_count = 1;
+  /// On how many nodes each partition is kept; -1: on three, or as many as there are.
+  std::int32_t replication_factor = -1;
+  /// Of each partition, if the client has chosen; its first node is to lead.
+  std::vector<std::vector<NodeId>> assignment;
   std::vector<ConfigEntry> configs;
+
+  static void fields(auto& self, auto& visit) {
+    visit(self.name);
+    visit(self.partition_count);
+    visit(self.replication_factor);
+    visit(self.assignment);
+    visit(self.configs);
+  }
 };
 
 class Controller final : public StateMachine {
  public:
   /// Hands a new image to every shard of this node; resolves when all have it.
   using Publish = std::function<core::Task<void>(std::shared_ptr<const MetadataImage>)>;
+  /// Whether a node is there at the moment.
+  using IsAlive = std::function<bool(NodeId)>;
 
   /// References outlive the controller. Publishes the recovered image before it returns.
-  static core::Task<core::Result<std::unique_ptr<Controller>>> open(core::Shard& shard, lsm::Db& db,
-                                                                    Publish publish);
+  /// `base`: Replica::open().
+  static core::Task<core::Result<std::unique_ptr<Controller>>> open(core::Shard& shard,
+                                                                    RaftHost& host, lsm::Db& db,
+                                                                    Configuration base,
+                                                                    Publish publish,
+                                                                    IsAlive is_alive);
   ~Controller();
 
+  /// Whether this node leads the group. Else all that decides answers not_leader; timed_out when
+  /// that is lost meanwhile: what was asked for may then still come about.
+  [[nodiscard]] bool leads() const { return replica_.is_leader(); }
+  [[nodiscard]] const MetadataImage& image() const { return image_; }
+  [[nodiscard]] Replica& replica() { return replica_; }
+  /// Resolves when every shard of this node has an image at least as new; false at the deadline.
+  core::Task<bool> until_published(std::uint64_t version, core::Deadline deadline);
+
   /// Errc::topic_already_exists, invalid_topic (name), invalid_partitions (count, or too many in
-  /// all).
+  /// all), invalid_replication_factor (more than there are nodes), invalid_members (an assignment
+  /// to nodes that are not there).
   core::Task<Result<Topic>> create_topic(NewTopic topic);
   /// Only checks what create_topic() would answer now.
   [[nodiscard]] Result<void> check_new_topic(const NewTopic& topic) const;
+  /// Takes a node in, or notes that it has started. Errc::stale_disk for a copy of one that has
+  /// been used since.
+  core::Task<Result<BrokerNode>> register_node(BrokerNode node);
   /// Errc::unknown_topic_or_partition.
   core::Task<Result<Topic>> delete_topic(core::Uuid id);
   /// An id that was never given out before, also across restarts.
@@ -47,16 +77,21 @@ class Controller final : public StateMachine {
   core::Task<void> close();
 
  private:
-  Controller(core::Shard& shard, lsm::Db& db, Publish publish);
+  Controller(core::Shard& shard, RaftHost& host, lsm::Db& db, Publish publish, IsAlive is_alive);
   void apply(const CommittedEntry& entry) override;
-  core::Task<core::Status> recover();
-  core::Task<void> propose(core::Bytes command);
-  core::Task<void> published(std::uint64_t version);
+  void on_leading(bool leads) override;
+  core::Status restore(const Snapshot& snapshot, const LogStart& start) override;
+  core::Task<core::Status> recover(Configuration base);
+  core::Task<Result<void>> propose(core::Bytes command);
+  [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place(const NewTopic& topic) const;
+  [[nodiscard]] std::vector<BrokerNode> nodes_alive() const;
   core::Task<void> publish_loop();
 
   core::Shard& shard_;
   Replica replica_;
+  const MemberId self_;
   const Publish publish_;
+  const IsAlive is_alive_;
   MetadataImage image_;
   std::uint64_t published_version_ = 0;
   EntryKey last_applied_;

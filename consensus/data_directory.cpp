@@ -11,7 +11,7 @@ namespace sentinel::consensus {
 namespace {
 
 constexpr std::uint64_t kMagic = 0x534e544c44415441;  // "SNTLDATA"
-constexpr std::size_t kIdentityBytesMax = 4096;
+constexpr std::size_t kIdentityBytesMax = std::size_t{64} << 10;
 constexpr std::uint32_t kStoresMax = 1024;
 
 std::string parent_of(const std::string& path) {
@@ -62,8 +62,9 @@ core::Bytes encode_identity(const Identity& identity) {
 
 DataDirectory::~DataDirectory() = default;
 
-core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open(
-    core::Shard& shard, std::string path, std::int32_t node_id, std::uint32_t new_store_count) {
+core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open(core::Shard& shard,
+                                                                             std::string path,
+                                                                             Options options) {
   std::unique_ptr<DataDirectory> directory(new DataDirectory(shard, std::move(path)));
   SENTINEL_CO_CHECK(co_await core::make_directory(shard, directory->path_));
   core::Status status = co_await directory->take_lock();
@@ -71,8 +72,9 @@ core::Task<core::Result<std::unique_ptr<DataDirectory>>> DataDirectory::open(
     const auto stat = co_await core::stat_path(shard, directory->path_ + "/identity");
     if (stat) {
       status = co_await directory->read_identity();
+      if (status) status = directory->check_owner(options);
     } else if (stat.error().code == core::Errc::not_found) {
-      status = co_await directory->make_identity(node_id, new_store_count);
+      status = co_await directory->make_identity(options);
     } else {
       status = std::unexpected(stat.error());
     }
@@ -126,8 +128,21 @@ core::Task<core::Status> DataDirectory::read_identity() {
   co_return core::Status();
 }
 
-core::Task<core::Status> DataDirectory::make_identity(std::int32_t node_id,
-                                                      std::uint32_t store_count) {
+core::Status DataDirectory::check_owner(const Options& options) const {
+  if (options.node_id.has_value() && *options.node_id != identity_.node_id) {
+    return core::fail(core::Errc::invalid_argument,
+                      fmt::format("{} belongs to node {}; start it with --node-id {}, or give "
+                                  "another --data",
+                                  path_, identity_.node_id, identity_.node_id));
+  }
+  if (!options.alone || identity_.founders.size() == 1) return {};
+  return core::fail(
+      core::Errc::invalid_argument,
+      fmt::format("{} belongs to node {} of a cluster; give its --node-id and --peers", path_,
+                  identity_.node_id));
+}
+
+core::Task<core::Status> DataDirectory::make_identity(Options options) {
   SENTINEL_CO_TRY(names, co_await core::list_directory(shard_, path_));
   for (const std::string& name : names) {
     if (!name.starts_with("store-")) continue;
@@ -138,11 +153,28 @@ core::Task<core::Status> DataDirectory::make_identity(std::int32_t node_id,
   }
   // The directory may be new: without its name on disk all that will be acknowledged would be lost.
   SENTINEL_CO_CHECK(co_await core::sync_directory(shard_, parent_of(path_)));
-  identity_ = Identity{.cluster_id = core::Uuid::make(shard_.random()),
-                       .node_id = node_id,
-                       .disk_id = core::Uuid::make(shard_.random()),
-                       .store_count = store_count,
-                       .ready = false};
+  identity_ = Identity();
+  identity_.node_id = options.node_id.value_or(1);
+  identity_.disk_id = core::Uuid::make(shard_.random());
+  identity_.store_count = options.new_store_count;
+  if (options.alone) {
+    identity_.cluster_id = core::Uuid::make(shard_.random());
+    identity_.founders = {{identity_.node_id, identity_.disk_id}};
+    identity_.disk_number = 1;
+  }
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::note_boot() {
+  ++identity_.boot;
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::join(core::Uuid cluster_id, std::vector<Founder> founders,
+                                             std::int32_t disk_number) {
+  identity_.cluster_id = cluster_id;
+  identity_.founders = std::move(founders);
+  identity_.disk_number = disk_number;
   co_return co_await write_identity();
 }
 

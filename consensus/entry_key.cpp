@@ -8,15 +8,13 @@ namespace sentinel::consensus {
 
 namespace {
 
-constexpr std::size_t kKindAt = 8;
-constexpr std::size_t kIndexAt = 9;
-constexpr std::size_t kEndOffsetAt = 17;
-constexpr std::size_t kTermAt = 25;
-constexpr std::size_t kTimestampAt = 33;
-constexpr std::size_t kBytesAt = 41;
-constexpr std::size_t kTypeAt = 49;
-constexpr std::size_t kKeyBytes = 50;
-constexpr std::uint8_t kEntryKind = 1;
+constexpr std::size_t kTermAt = 8;
+constexpr std::size_t kIndexAt = 12;
+constexpr std::size_t kEndOffsetAt = 20;
+constexpr std::size_t kTimestampAt = 28;
+constexpr std::size_t kBytesAt = 36;
+constexpr std::size_t kTypeAt = 44;
+constexpr std::size_t kKeyBytes = 45;
 constexpr std::uint64_t kStatePrefix = UINT64_MAX;
 constexpr std::uint64_t kIndexPrefix = UINT64_MAX - 1;
 constexpr std::size_t kIndexRecordKeyAt = 16;
@@ -34,10 +32,9 @@ std::int64_t unordered(std::uint64_t value) {
 core::Bytes EntryKey::encode() const {
   core::ByteWriter out;
   out.u64(group.value());
-  out.u8(kEntryKind);
+  out.u32(core::narrow<std::uint32_t>(term.value()));
   out.u64(index.value());
   out.u64(ordered(end_offset.value()));
-  out.u64(term.value());
   out.u64(ordered(max_timestamp));
   out.u64(end_bytes);
   out.u8(static_cast<std::uint8_t>(type));
@@ -48,19 +45,24 @@ core::Result<EntryKey> EntryKey::decode(core::ByteSpan key) {
   core::ByteReader in(key);
   EntryKey entry;
   entry.group = GroupId(in.u64());
-  const std::uint8_t kind = in.u8();
+  entry.term = Term(in.u32());
   entry.index = LogIndex(in.u64());
   entry.end_offset = Offset(unordered(in.u64()));
-  entry.term = Term(in.u64());
   entry.max_timestamp = unordered(in.u64());
   entry.end_bytes = in.u64();
   const std::uint8_t type = in.u8();
-  if (in.failed() || in.remaining() != 0 || kind != kEntryKind ||
+  if (in.failed() || in.remaining() != 0 || entry.group.value() >= kIndexPrefix ||
       type > static_cast<std::uint8_t>(EntryType::command)) {
     return core::fail(core::Errc::corruption, "malformed log entry key");
   }
   entry.type = static_cast<EntryType>(type);
   return entry;
+}
+
+LogPosition position_of(core::ByteSpan key) {
+  SENTINEL_ASSERT(key.size() == kKeyBytes);
+  return {LogIndex(core::load_be<std::uint64_t>(key.data() + kIndexAt)),
+          Term(core::load_be<std::uint32_t>(key.data() + kTermAt))};
 }
 
 core::Bytes state_key(GroupId group, StateKind kind) {
@@ -76,7 +78,7 @@ core::Result<StateKey> StateKey::decode(core::ByteSpan key) {
   const std::uint64_t prefix = in.u64();
   const auto kind = static_cast<StateKind>(in.u8());
   const GroupId group(in.u64());
-  const bool known = kind >= StateKind::snapshot && kind <= StateKind::cleaning;
+  const bool known = kind >= StateKind::snapshot && kind <= StateKind::terms;
   if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix || !known)
     return core::fail(core::Errc::corruption, "malformed state key");
   return StateKey{.kind = kind, .group = group};
@@ -110,13 +112,17 @@ core::Bytes index_begin(GroupId group) {
   return out.to_bytes();
 }
 
-core::Bytes entries_begin(GroupId group, LogIndex first) {
+core::Bytes entries_begin(GroupId group) {
   core::ByteWriter out;
   out.u64(group.value());
-  if (first != LogIndex(0)) {
-    out.u8(kEntryKind);
-    out.u64(first.value());
-  }
+  return out.to_bytes();
+}
+
+core::Bytes entries_behind(GroupId group, const EntryKey& before) {
+  core::ByteWriter out;
+  out.u64(group.value());
+  out.u32(core::narrow<std::uint32_t>(before.term.value()));
+  out.u64(before.index.value() + 1);
   return out.to_bytes();
 }
 
@@ -134,6 +140,9 @@ std::string_view name_of(StateKind kind) {
     case StateKind::snapshot: return "snapshot";
     case StateKind::log_start: return "log start";
     case StateKind::cleaning: return "cleaning";
+    case StateKind::hard_state: return "term and vote";
+    case StateKind::members: return "members";
+    case StateKind::terms: return "terms";
   }
   return "state";
 }
@@ -179,6 +188,11 @@ EntryTarget EntryTarget::offset(GroupId group, Offset offset) {
 EntryTarget EntryTarget::after_term(GroupId group, Term term) {
   return EntryTarget(group, term.value() + 1, kTermAt);
 }
+EntryTarget EntryTarget::within(Term term) const {
+  EntryTarget target = *this;
+  target.term_ = term;
+  return target;
+}
 EntryTarget EntryTarget::timestamp(GroupId group, std::int64_t timestamp) {
   return EntryTarget(group, ordered(timestamp), kTimestampAt);
 }
@@ -187,14 +201,27 @@ EntryTarget EntryTarget::bytes(GroupId group, std::uint64_t end_bytes) {
 }
 EntryTarget EntryTarget::end(GroupId group) { return EntryTarget(group, 0, kTypeAt); }
 
+bool EntryTarget::is_before(const EntryKey& entry) const {
+  switch (field_) {
+    case kTermAt: return entry.term.value() < value_;
+    case kIndexAt: return entry.index.value() < value_;
+    case kEndOffsetAt: return ordered(entry.end_offset.value()) < value_;
+    case kTimestampAt: return ordered(entry.max_timestamp) < value_;
+    case kBytesAt: return entry.end_bytes < value_;
+    default: return true;
+  }
+}
+
 bool EntryTarget::is_entry_before(const void* target, core::ByteSpan key) {
   const auto& self = *static_cast<const EntryTarget*>(target);
-  if (key.size() <= kKindAt) return false;  // Every key of ours has a group and a kind.
+  if (key.size() < sizeof(std::uint64_t)) return false;  // Every key of ours has a group.
   const auto group = core::load_be<std::uint64_t>(key.data());
   if (group != self.group_.value()) return group < self.group_.value();
-  const auto kind = static_cast<std::uint8_t>(key[kKindAt]);
-  if (kind != kEntryKind) return kind < kEntryKind;
-  if (self.field_ == kTypeAt || key.size() < kKeyBytes) return true;
+  if (key.size() < kKeyBytes) return true;
+  const Term term(core::load_be<std::uint32_t>(key.data() + kTermAt));
+  if (self.term_.has_value() && term != *self.term_) return term < *self.term_;
+  if (self.field_ == kTypeAt) return true;
+  if (self.field_ == kTermAt) return term.value() < self.value_;
   return core::load_be<std::uint64_t>(key.data() + self.field_) < self.value_;
 }
 

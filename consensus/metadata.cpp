@@ -8,12 +8,14 @@ namespace {
 
 struct StoredImage {
   std::vector<Topic> topics;
+  std::vector<BrokerNode> nodes;
   GroupId next_group;
   ProducerId next_producer_id;
   std::uint64_t version = 0;
 
   static void fields(auto& self, auto& visit) {
     visit(self.topics);
+    visit(self.nodes);
     visit(self.next_group);
     visit(self.next_producer_id);
     visit(self.version);
@@ -22,7 +24,9 @@ struct StoredImage {
 
 bool sound(const Topic& topic) {
   return is_legal_topic_name(topic.name) && topic.partition_count > 0 &&
-         topic.partition_count <= kPartitionsPerTopicMax;
+         topic.partition_count <= kPartitionsPerTopicMax &&
+         std::ssize(topic.replicas) == topic.partition_count &&
+         std::ranges::none_of(topic.replicas, &std::vector<MemberId>::empty);
 }
 
 }  // namespace
@@ -37,19 +41,21 @@ const Topic* MetadataImage::find(const core::Uuid& id) const {
   return found == names_.end() ? nullptr : find(found->second);
 }
 
-bool MetadataImage::has_group(GroupId group) const {
-  auto range = group_ranges_.upper_bound(group);
-  if (range == group_ranges_.begin()) return false;
-  --range;
-  return group < range->second;
+const Topic* MetadataImage::topic_of(GroupId group) const {
+  auto at = by_group_.upper_bound(group);
+  if (at == by_group_.begin()) return nullptr;
+  --at;
+  const Topic* topic = find(at->second);
+  const auto count = static_cast<std::uint64_t>(topic->partition_count);
+  return group < topic->first_group + count ? topic : nullptr;
 }
 
 std::vector<std::pair<GroupId, GroupId>> MetadataImage::deleted_groups() const {
   std::vector<std::pair<GroupId, GroupId>> gaps;
   GroupId seen = kControllerGroup.next();
-  for (const auto& [first, end] : group_ranges_) {
+  for (const auto& [first, id] : by_group_) {
     if (seen < first) gaps.emplace_back(seen, first);
-    seen = end;
+    seen = first + static_cast<std::uint64_t>(find(id)->partition_count);
   }
   if (seen < next_group_) gaps.emplace_back(seen, next_group_);
   return gaps;
@@ -77,6 +83,11 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
       next_producer_id_ = next_producer_id_ + static_cast<std::int64_t>(reserve.count);
       return {};
     }
+    case static_cast<std::uint8_t>(CommandType::register_node): {
+      SENTINEL_TRY(registration, core::decode_fields<RegisterNodeCommand>(body));
+      register_node(std::move(registration.node));
+      return {};
+    }
     default: return core::fail(core::Errc::corruption, "unknown metadata command");
   }
 }
@@ -91,10 +102,9 @@ void MetadataImage::create(Topic topic) {
 }
 
 void MetadataImage::insert(Topic topic) {
-  const auto count = static_cast<std::size_t>(topic.partition_count);
-  partition_count_ += count;
+  partition_count_ += static_cast<std::size_t>(topic.partition_count);
   names_.emplace(topic.id, topic.name);
-  group_ranges_.emplace(topic.first_group, topic.first_group + count);
+  by_group_.emplace(topic.first_group, topic.id);
   std::string name = topic.name;
   topics_.emplace(std::move(name), std::move(topic));
 }
@@ -104,17 +114,32 @@ void MetadataImage::remove(const core::Uuid& id) {
   if (found == names_.end()) return;
   const auto topic = topics_.find(found->second);
   partition_count_ -= static_cast<std::size_t>(topic->second.partition_count);
-  group_ranges_.erase(topic->second.first_group);
+  by_group_.erase(topic->second.first_group);
   topics_.erase(topic);
   names_.erase(found);
 }
 
+/// A disk that is not known gets a number that no disk of the node had.
+void MetadataImage::register_node(BrokerNode node) {
+  const auto known = nodes_.find(node.id);
+  if (known != nodes_.end()) {
+    const bool same = known->second.disk_id == node.disk_id;
+    if (same && node.boot < known->second.boot) return;
+    node.disk_number = known->second.disk_number + (same ? 0 : 1);
+  } else if (node.disk_number == 0) {
+    node.disk_number = 2;  // The first one is a founder's.
+  }
+  nodes_[node.id] = std::move(node);
+}
+
 core::Bytes MetadataImage::encode() const {
   StoredImage stored{.topics = {},
+                     .nodes = {},
                      .next_group = next_group_,
                      .next_producer_id = next_producer_id_,
                      .version = version_};
   for (const auto& [name, topic] : topics_) stored.topics.push_back(topic);
+  for (const auto& [id, node] : nodes_) stored.nodes.push_back(node);
   return core::encode_fields(stored);
 }
 
@@ -124,6 +149,10 @@ core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
   for (Topic& topic : stored.topics) {
     if (!sound(topic)) return core::fail(core::Errc::corruption, "malformed topic");
     image.insert(std::move(topic));
+  }
+  for (BrokerNode& node : stored.nodes) {
+    const NodeId id = node.id;
+    image.nodes_.emplace(id, std::move(node));
   }
   image.next_group_ = stored.next_group;
   image.next_producer_id_ = stored.next_producer_id;

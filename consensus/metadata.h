@@ -35,12 +35,43 @@ struct ConfigEntry {
   }
 };
 
+/// A server of the cluster.
+struct BrokerNode {
+  NodeId id;
+  core::Uuid disk_id;
+  std::int32_t disk_number = 0;
+  std::uint64_t boot = 0;  ///< The last start that it has reported.
+  std::string host;        ///< Where clients reach it.
+  std::uint16_t port = 0;
+  std::string peer_host;  ///< Where other nodes do.
+  std::uint16_t peer_port = 0;
+
+  [[nodiscard]] MemberId member() const { return member_of(id, disk_number); }
+  friend bool operator==(const BrokerNode&, const BrokerNode&) = default;
+  static void fields(auto& self, auto& visit) {
+    visit(self.id);
+    visit(self.disk_id.bytes);
+    visit(self.disk_number);
+    visit(self.boot);
+    visit(self.host);
+    visit(self.port);
+    visit(self.peer_host);
+    visit(self.peer_port);
+  }
+};
+
 struct Topic {
   std::string name;
   core::Uuid id;
   GroupId first_group;  ///< Partition p is group first_group + p. Groups are never used twice.
   std::int32_t partition_count = 0;
+  /// Of each partition, the one that is to lead first.
+  std::vector<std::vector<MemberId>> replicas;
   std::vector<ConfigEntry> configs;
+
+  [[nodiscard]] const std::vector<MemberId>& replicas_of(GroupId group) const {
+    return replicas[group - first_group];
+  }
 
   /// Whether it has a partition of this number, as a client gave it.
   [[nodiscard]] bool has(std::int32_t partition) const {
@@ -54,6 +85,7 @@ struct Topic {
     visit(self.id.bytes);
     visit(self.first_group);
     visit(self.partition_count);
+    visit(self.replicas);
     visit(self.configs);
   }
 };
@@ -71,11 +103,18 @@ struct ReserveProducerIdsCommand {
   static void fields(auto& self, auto& visit) { visit(self.count); }
 };
 
+/// A node has started, or has another address.
+struct RegisterNodeCommand {
+  BrokerNode node;  ///< disk_number 0: a disk that the cluster does not know.
+  static void fields(auto& self, auto& visit) { visit(self.node); }
+};
+
 /// First byte of a command's payload.
 enum class CommandType : std::uint8_t {
   create_topic = 1,
   delete_topic = 2,
-  reserve_producer_ids = 3
+  reserve_producer_ids = 3,
+  register_node = 4,
 };
 
 class MetadataImage {
@@ -83,8 +122,18 @@ class MetadataImage {
   [[nodiscard]] const Topic* find(std::string_view name) const;
   [[nodiscard]] const Topic* find(const core::Uuid& id) const;
   [[nodiscard]] const std::map<std::string, Topic, std::less<>>& topics() const { return topics_; }
-  /// Whether some topic has this group.
-  [[nodiscard]] bool has_group(GroupId group) const;
+  /// The topic that has this group; null when none has.
+  [[nodiscard]] const Topic* topic_of(GroupId group) const;
+  [[nodiscard]] bool has_group(GroupId group) const { return topic_of(group) != nullptr; }
+  /// Empty for a node that is a cluster of its own and takes in no others.
+  [[nodiscard]] const std::map<NodeId, BrokerNode>& nodes() const { return nodes_; }
+  /// Whether the group's topic has been deleted. Of a group that is not known nothing is: this
+  /// image may be older than the group.
+  [[nodiscard]] bool is_deleted(GroupId group) const {
+    return group != kControllerGroup && group < next_group_ && !has_group(group);
+  }
+  /// The first group that is not known.
+  [[nodiscard]] GroupId next_group() const { return next_group_; }
   /// Ranges [first, behind the last) of groups whose topics have been deleted.
   [[nodiscard]] std::vector<std::pair<GroupId, GroupId>> deleted_groups() const;
   [[nodiscard]] std::size_t partition_count() const { return partition_count_; }
@@ -104,10 +153,12 @@ class MetadataImage {
   void create(Topic topic);
   void insert(Topic topic);
   void remove(const core::Uuid& id);
+  void register_node(BrokerNode node);
 
+  std::map<NodeId, BrokerNode> nodes_;
   std::map<std::string, Topic, std::less<>> topics_;
   std::map<core::Uuid, std::string> names_;
-  std::map<GroupId, GroupId> group_ranges_;  // First group of a topic to the one behind its last.
+  std::map<GroupId, core::Uuid> by_group_;  // Of each topic's first group.
   std::size_t partition_count_ = 0;
   GroupId next_group_{1};
   ProducerId next_producer_id_{0};

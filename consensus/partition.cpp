@@ -39,7 +39,7 @@ class BatchGatherer {
   BatchGatherer(const BatchGatherer&) = delete;
   BatchGatherer& operator=(const BatchGatherer&) = delete;
 
-  void add(const lsm::Cursor& cursor) {
+  void add(const LogCursor& cursor) {
     const core::ByteSpan value = cursor.value();
     if (value.size() >= kGatherBelowBytes) {
       flush();
@@ -85,56 +85,82 @@ Result<void> check_timestamps(const RecordBatchView& batch, const AppendOptions&
 
 }  // namespace
 
-Partition::Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
+Partition::Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
                      CommitObserver* observer)
     : shard_(shard),
       db_(db),
       log_(log),
       observer_(observer),
       read_errors_(std::chrono::seconds(1)),
-      replica_(db, group, *this),
-      committed_(shard) {}
+      replica_(shard, host, db, group, *this),
+      committed_(shard),
+      trim_done_(shard),
+      scope_(shard) {}
 
 Partition::~Partition() = default;
 
-core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(core::Shard& shard,
-                                                                     lsm::Db& db, GroupId group,
-                                                                     core::Log* log,
-                                                                     CommitObserver* observer) {
-  std::unique_ptr<Partition> partition(new Partition(shard, db, group, log, observer));
-  SENTINEL_CO_CHECK(co_await partition->recover());
+core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(
+    core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, Configuration base,
+    core::Log* log, CommitObserver* observer) {
+  std::unique_ptr<Partition> partition(new Partition(shard, host, db, group, log, observer));
+  SENTINEL_CO_CHECK(co_await partition->recover(std::move(base)));
+  partition->opened_ = true;
+  partition->replica_.begin();
+  if (!partition->trims_.empty() && !partition->trimming_) {
+    partition->trimming_ = true;
+    partition->scope_.spawn(partition->trim_loop());
+  }
   co_return partition;
 }
 
+core::Task<void> Partition::close() {
+  close_for_deletion();
+  committed_.notify_all();
+  co_await replica_.close();
+  co_await scope_.close();
+}
+
 /// The log says where it ends; the producers come from the last snapshot and the batches behind it.
-core::Task<core::Status> Partition::recover() {
-  SENTINEL_CO_CHECK(co_await replica_.open());
-  log_end_ = high_watermark_ = replica_.last().end_offset;
-  max_timestamp_ = replica_.last().max_timestamp;
+core::Task<core::Status> Partition::recover(Configuration base) {
+  SENTINEL_CO_CHECK(co_await replica_.open(std::move(base)));
+  const EntryKey* committed = replica_.raft().log().key_at(replica_.commit_index());
+  log_end_ = high_watermark_ = committed->end_offset;
+  max_timestamp_ = committed_timestamp_ = committed->max_timestamp;
+  trimmed_ = log_start();
   auto compacted = std::make_unique<CompactedLog>(shard_, db_, replica_, closed_);
   SENTINEL_CO_TRY(was_compacted, co_await compacted->open());
   if (was_compacted) compacted_ = std::move(compacted);
+  co_return co_await replay_producers();
+}
+
+/// Makes the producers' state of the last snapshot and of what was committed behind it; carries out
+/// again what an earlier life may not have finished.
+core::Task<core::Status> Partition::replay_producers() {
   SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
+  producers_ = ProducerState();
   if (snapshot.index != LogIndex(0)) {
     SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
     producers_ = std::move(producers);
   }
   snapshot_bytes_ = snapshot.state.size();
-  const std::int64_t now_ms = shard_.ring().wall_now().time_since_epoch().count();
-  lsm::Cursor cursor = replica_.entries(kRecoveryReads);
+  producers_index_ = std::max(snapshot.index, replica_.start().before.index);
+  LogCursor cursor = replica_.entries(kRecoveryReads);
   SENTINEL_CO_CHECK(
-      co_await cursor.seek(EntryTarget::index(replica_.group(), snapshot.index.next())));
+      co_await cursor.seek(EntryTarget::index(replica_.group(), producers_index_.next())));
   while (cursor.valid()) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-    if (key.group != replica_.group()) break;
+    if (key.index > replica_.commit_index()) break;
     if (key.type == EntryType::records) {
-      auto batch = RecordBatchView::parse(cursor.value());
-      if (!batch)
-        co_return core::fail(core::Errc::corruption,
-                             fmt::format("entry {} is no record batch", key.index));
-      producers_.on_append(*batch, batch->base_offset(), now_ms);
+      if (!RecordBatchView::parse(cursor.value()))
+        co_return core::fail(
+            core::Errc::corruption,
+            fmt::format("group {}: entry {} is no record batch", replica_.group(), key.index));
+      note_records(key, cursor.value());
       bytes_since_snapshot_ += cursor.value().size();
+    } else if (key.type == EntryType::command) {
+      begin_trim(cursor.value());
     }
+    producers_index_ = key.index;
     ++entries_since_snapshot_;
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
@@ -142,9 +168,17 @@ core::Task<core::Status> Partition::recover() {
   co_return core::Status();
 }
 
+void Partition::note_records(const EntryKey& key, core::ByteSpan batch) {
+  const auto view = RecordBatchView::parse(batch);
+  SENTINEL_ASSERT(view.has_value(), "group {}: entry {} is no record batch", replica_.group(),
+                  key.index);
+  producers_.on_append(*view, view->base_offset(),
+                       shard_.ring().wall_now().time_since_epoch().count());
+}
+
 core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
-  if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
+  if (!is_leader() || !producers_known_) co_return std::unexpected(Errc::not_leader);
   if (!replica_.has_space()) co_return std::unexpected(Errc::disk_full);
   const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
                                                   .produce_version = options.produce_version,
@@ -161,11 +195,16 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
     co_return std::unexpected(Errc::invalid_producer_epoch);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
-    co_await until_committed(check.original_base_offset + view.record_count());
+    const auto committed =
+        co_await until_committed(check.original_base_offset + view.record_count());
+    if (!committed) co_return std::unexpected(committed.error());
     co_return Appended{.base_offset = check.original_base_offset,
                        .log_append_time_ms = -1,
                        .log_start_offset = log_start()};
   }
+  if (const auto allowed = replica_.raft().may_propose(); !allowed)
+    co_return std::unexpected(allowed.error());
+  if (!producers_.has_room()) co_return std::unexpected(Errc::overloaded);
   Appended appended{
       .base_offset = log_end_, .log_append_time_ms = -1, .log_start_offset = log_start()};
   stamp_base_offset(batch.stamp(), log_end_);
@@ -177,47 +216,99 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   Proposal proposal{.type = EntryType::records,
                     .payload = batch,
                     .end_offset = log_end_ + view.record_count(),
-                    .max_timestamp = std::max(max_timestamp_, view.max_timestamp()),
-                    .snapshot = due_snapshot(batch.size(), now_ms)};
+                    .max_timestamp = std::max(max_timestamp_, view.max_timestamp())};
   producers_.on_append(view, log_end_, now_ms);
+  producers_index_ = replica_.last().index.next();
   log_end_ = proposal.end_offset;
   max_timestamp_ = proposal.max_timestamp;
-  co_await replica_.propose(std::move(proposal));
+  const auto committed = co_await replica_.propose(std::move(proposal));
+  if (!committed) co_return std::unexpected(committed.error());
   co_return appended;
 }
 
-/// The producers before the entry about to be appended, when it is time to store them again.
-std::optional<core::Bytes> Partition::due_snapshot(std::size_t batch_bytes, std::int64_t now_ms) {
-  ++entries_since_snapshot_;
-  bytes_since_snapshot_ += batch_bytes;
-  const std::uint64_t bytes_due = std::clamp(snapshot_bytes_ * kBytesPerSnapshotByte,
-                                             kBytesPerSnapshotMin, kBytesPerSnapshotMax);
-  if (entries_since_snapshot_ < kEntriesPerSnapshot && bytes_since_snapshot_ < bytes_due)
-    return std::nullopt;
-  entries_since_snapshot_ = 0;
-  bytes_since_snapshot_ = 0;
-  producers_.expire(now_ms);
-  core::Bytes state = producers_.encode();
-  snapshot_bytes_ = state.size();
-  return state;
+core::Task<Result<void>> Partition::until_committed(Offset end_offset) {
+  while (high_watermark_ < end_offset) {
+    if (closed_ || !is_leader()) co_return std::unexpected(Errc::not_leader);
+    co_await committed_.wait();
+  }
+  co_return Result<void>();
 }
 
-core::Task<void> Partition::until_committed(Offset end_offset) {
-  while (high_watermark_ < end_offset) co_await committed_.wait();
-}
+// Committed entries.
 
 void Partition::apply(const CommittedEntry& entry) {
-  high_watermark_ = entry.key.end_offset;
+  const EntryKey& key = entry.key;
+  high_watermark_ = key.end_offset;
+  log_end_ = std::max(log_end_, high_watermark_);
+  committed_timestamp_ = key.max_timestamp;
+  max_timestamp_ = std::max(max_timestamp_, committed_timestamp_);
+  // What this node has appended itself it knows already.
+  if (key.index > producers_index_ && producers_known_) {
+    if (key.type == EntryType::records) note_records(key, entry.payload);
+    producers_index_ = key.index;
+  }
   producers_.on_commit(high_watermark_);
+  if (key.type == EntryType::command) begin_trim(entry.payload);
   committed_bytes_ += entry.payload.size();
+  note_for_snapshot(entry.payload.size());
   committed_.notify_all();
-  watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
+  wake_watchers();
   if (observer_ != nullptr) observer_->on_committed(*this);
+}
+
+/// Who begins to lead has applied all there is. Who ends takes back what may never be committed.
+void Partition::on_leading(bool leads) {
+  if (leads) {
+    log_end_ = replica_.last().end_offset;
+    max_timestamp_ = replica_.last().max_timestamp;
+  } else {
+    log_end_ = high_watermark_;
+    max_timestamp_ = committed_timestamp_;
+    if (producers_index_ > replica_.commit_index()) {
+      const bool undone = producers_.truncate_from(high_watermark_);
+      producers_index_ = replica_.commit_index();
+      if (!undone && std::exchange(producers_known_, false)) scope_.spawn(rebuild_producers());
+    }
+  }
+  committed_.notify_all();
+  wake_watchers();
+}
+
+core::Task<void> Partition::rebuild_producers() {
+  co_await core::yield(shard_);
+  while (!closed_) {
+    const core::Status replayed = co_await replay_producers();
+    if (!replayed) {
+      unreadable(replayed.error());
+      co_return;  // It does not lead any more.
+    }
+    if (producers_index_ == replica_.commit_index()) break;
+  }
+  producers_known_ = true;
+}
+
+core::Status Partition::restore(const Snapshot& snapshot, const LogStart& start) {
+  SENTINEL_TRY(producers, ProducerState::decode(snapshot.state));
+  producers_ = std::move(producers);
+  producers_index_ = snapshot.index;
+  producers_known_ = true;
+  log_end_ = high_watermark_ = start.before.end_offset;
+  max_timestamp_ = committed_timestamp_ = start.before.max_timestamp;
+  trimmed_ = start.offset;
+  trims_.clear();
+  if (compacted_ != nullptr) compacted_->begin_anew();
+  trim_done_.notify_all();
+  return {};
+}
+
+void Partition::wake_watchers() {
+  watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
 }
 
 void Partition::close_for_deletion() {
   closed_ = true;
-  watches_.for_each([](PartitionWatch& watch) { watch.signal.notify_all(); });
+  trim_done_.notify_all();
+  wake_watchers();
 }
 
 std::unexpected<Errc> Partition::unreadable(const core::Error& error) {
@@ -228,8 +319,97 @@ std::unexpected<Errc> Partition::unreadable(const core::Error& error) {
   return std::unexpected(Errc::storage_error);
 }
 
+// Snapshots of the producers.
+
+/// The producers without what is not committed; nothing when that can't be told at the moment.
+std::optional<core::Bytes> Partition::committed_producers() const {
+  if (!producers_known_) return std::nullopt;
+  if (producers_index_ <= replica_.commit_index()) return producers_.encode();
+  ProducerState committed = producers_;
+  if (!committed.truncate_from(high_watermark_)) return std::nullopt;
+  return committed.encode();
+}
+
+/// Waits until it can be told; nothing when the partition is closed.
+core::Task<std::optional<Snapshot>> Partition::committed_snapshot() {
+  while (!closed_) {
+    auto state = committed_producers();
+    if (state.has_value())
+      co_return Snapshot{.index = replica_.commit_index(), .state = std::move(*state)};
+    co_await committed_.wait();
+  }
+  co_return std::nullopt;
+}
+
+/// Has the producers stored when enough has come since the last time.
+void Partition::note_for_snapshot(std::size_t batch_bytes) {
+  ++entries_since_snapshot_;
+  bytes_since_snapshot_ += batch_bytes;
+  const std::uint64_t bytes_due = std::clamp(snapshot_bytes_ * kBytesPerSnapshotByte,
+                                             kBytesPerSnapshotMin, kBytesPerSnapshotMax);
+  const bool due =
+      entries_since_snapshot_ >= kEntriesPerSnapshot || bytes_since_snapshot_ >= bytes_due;
+  // A trim stores one itself, and must not be passed by: it is found again behind the snapshot.
+  if (!due || saving_ || trimming_ || closed_) return;
+  saving_ = true;
+  scope_.spawn(save_snapshot());
+}
+
+// Giving up what is old.
+
+/// A command of a partition's log. It says which entries go, so that all replicas' logs begin at
+/// the same one.
+void Partition::begin_trim(core::ByteSpan command) {
+  const auto start = LogStart::decode(command);
+  SENTINEL_ASSERT(start.has_value(), "group {}: a command of our own", replica_.group());
+  trims_.push_back(*start);
+  if (!opened_ || trimming_ || closed_) return;
+  trimming_ = true;
+  scope_.spawn(trim_loop());
+}
+
+core::Task<void> Partition::trim_loop() {
+  while (!trims_.empty() && !closed_) {
+    LogStart start = trims_.front();
+    start.before.group = replica_.group();
+    const LogStart& now = replica_.start();
+    if (start.offset > now.offset || start.before.index > now.before.index) {
+      auto snapshot = co_await committed_snapshot();
+      if (!snapshot.has_value()) break;
+      core::Status trimmed;
+      if (compacted_ == nullptr) {
+        co_await replica_.trim(start, std::move(*snapshot));
+      } else {
+        trimmed = co_await compacted_->trim(start, std::move(*snapshot));
+      }
+      // Done by the next life, or the next trim.
+      if (!trimmed) unreadable(trimmed.error());
+      entries_since_snapshot_ = 0;
+      bytes_since_snapshot_ = 0;
+      trimmed_ = std::max(trimmed_, log_start());
+    }
+    if (!trims_.empty()) trims_.pop_front();
+    trim_done_.notify_all();
+  }
+  trimming_ = false;
+  trim_done_.notify_all();
+}
+
+core::Task<void> Partition::save_snapshot() {
+  producers_.expire(shard_.ring().wall_now().time_since_epoch().count());
+  auto snapshot = co_await committed_snapshot();
+  if (snapshot.has_value() && !trimming_) {
+    entries_since_snapshot_ = 0;
+    bytes_since_snapshot_ = 0;
+    snapshot_bytes_ = snapshot->state.size();
+    co_await replica_.store_snapshot(std::move(*snapshot));
+  }
+  saving_ = false;
+}
+
 core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (!is_leader()) co_return std::unexpected(Errc::not_leader);
   if (request.offset < log_start() || request.offset > log_end_)
     co_return std::unexpected(Errc::offset_out_of_range);
   ReadResult result;
@@ -248,7 +428,7 @@ core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
 /// Adds committed batches below `end`, within the limits of the request.
 core::Task<core::Status> Partition::read_batches(ReadRequest request, Offset end,
                                                  lsm::ReadOptions options, ReadResult* result) {
-  lsm::Cursor cursor = replica_.entries(options);
+  LogCursor cursor = replica_.entries(options);
   core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), request.offset));
   BatchGatherer gatherer(result->records);
   Offset read_end = request.offset;
@@ -315,31 +495,30 @@ void Partition::note_read_end(Offset end) {
 
 /// The last committed entry before the target that is still in the log.
 core::Task<Result<std::optional<EntryKey>>> Partition::last_before(EntryTarget target) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   const core::Status status = co_await cursor.seek_to_last_before(target);
   if (!status) co_return unreadable(status.error());
   if (!cursor.valid()) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());
   if (!key) co_return unreadable(key.error());
-  if (key->group != replica_.group() || key->index > replica_.commit_index())
-    co_return std::nullopt;
+  if (key->index > replica_.commit_index()) {
+    // What is not committed may be replaced.
+    const LogIndex end = replica_.commit_index().next();
+    co_return co_await last_before(EntryTarget::index(replica_.group(), end));
+  }
   co_return *key;
 }
 
-Snapshot Partition::snapshot_now() const {
-  return {.index = replica_.last().index, .state = producers_.encode()};
-}
-
+/// Proposes that the log begins behind `last`, at `start`, and waits until it does.
 core::Task<Result<void>> Partition::give_up(const EntryKey& last, Offset start) {
-  entries_since_snapshot_ = 0;
-  bytes_since_snapshot_ = 0;
-  if (compacted_ == nullptr) {
-    co_await replica_.trim({.offset = start, .before = last}, snapshot_now());
-    co_return Result<void>();
-  }
-  const core::Status trimmed =
-      co_await compacted_->trim({.offset = start, .before = last}, snapshot_now());
-  if (!trimmed) co_return unreadable(trimmed.error());
+  Proposal proposal{.type = EntryType::command,
+                    .payload = LogStart{.offset = start, .before = last}.encode(),
+                    .end_offset = log_end_,
+                    .max_timestamp = max_timestamp_};
+  const auto proposed = co_await replica_.propose(std::move(proposal));
+  if (!proposed) co_return std::unexpected(proposed.error());
+  while (trimmed_ < start && trimming_ && !closed_) co_await trim_done_.wait();
+  if (trimmed_ < start) co_return std::unexpected(Errc::storage_error);
   co_return Result<void>();
 }
 
@@ -360,6 +539,7 @@ core::Task<Result<Offset>> Partition::delete_records(Offset before) {
 
 core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t now_ms) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (!is_leader()) co_return Result<void>();  // What the leader gives up goes here too.
   std::optional<EntryKey> last;
   if (limits.ms >= 0) {
     const auto old =
@@ -410,7 +590,9 @@ core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
     if (!plan) co_return unreadable(plan.error());
     if (!plan->pass.has_value()) co_return plan->again_ms;
     // Batches that a pass takes away no longer tell of their producers.
-    co_await replica_.store_snapshot(snapshot_now());
+    auto snapshot = co_await committed_snapshot();
+    if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
+    co_await replica_.store_snapshot(std::move(*snapshot));
     const core::Status cleaned = co_await compacted().clean(*plan->pass);
     if (!cleaned) co_return unreadable(cleaned.error());
   }
@@ -426,7 +608,7 @@ core::Task<Result<std::optional<KeyedRecord>>> Partition::find_latest(core::Byte
 
 core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
     std::int64_t timestamp_ms) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   core::Status status =
       co_await cursor.seek(EntryTarget::timestamp(replica_.group(), timestamp_ms));
   // The first entry at which the running maximum reaches the timestamp is the first with such a
@@ -450,7 +632,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
 core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::max_timestamp() {
   // The running maximum of the last committed entry is the largest of all; the first record that
   // reaches it is the one.
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   const core::Status status =
       co_await cursor.seek_to_last_before(EntryTarget::offset(replica_.group(), high_watermark_));
   if (!status) co_return unreadable(status.error());
@@ -464,7 +646,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::max_timestamp()
 
 /// The record that made the running maximum was given up: looks at every batch that is left.
 core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::largest_left() {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   core::Status status = co_await cursor.seek(EntryTarget::offset(replica_.group(), log_start()));
   std::int64_t largest = -1;
   core::Bytes batch;
@@ -489,7 +671,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::largest_left() 
 }
 
 core::Task<Result<std::optional<EpochEnd>>> Partition::end_of_epoch(Term term) {
-  lsm::Cursor cursor = replica_.entries();
+  LogCursor cursor = replica_.entries();
   const core::Status status =
       co_await cursor.seek_to_last_before(EntryTarget::after_term(replica_.group(), term));
   if (!status) co_return unreadable(status.error());

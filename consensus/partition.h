@@ -6,6 +6,7 @@
 /// entries are committed.
 
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <memory>
 #include <optional>
@@ -97,14 +98,18 @@ class Partition final : public StateMachine {
   /// References outlive the partition. Errors as lsm::Db. Read errors are written to `log`, which
   /// may be null, with file and offset; the caller learns only that the data can't be read.
   /// `observer` may be null.
-  static core::Task<core::Result<std::unique_ptr<Partition>>> open(core::Shard& shard, lsm::Db& db,
-                                                                   GroupId group, core::Log* log,
-                                                                   CommitObserver* observer);
+  /// `base`: Replica::open().
+  static core::Task<core::Result<std::unique_ptr<Partition>>> open(
+      core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, Configuration base,
+      core::Log* log, CommitObserver* observer);
   ~Partition();
+  /// Ends what is under way. Before it is destroyed.
+  core::Task<void> close();
 
   /// Checks, stamps and appends one record batch; resolves when it is committed. The batch's bytes
   /// are stamped in place and kept. Its offset is taken when the task starts. Errors: those of
-  /// validate_for_produce() and of ProducerState, invalid_timestamp, not_leader, closed.
+  /// validate_for_produce() and of ProducerState, invalid_timestamp, closed; not_leader, after
+  /// which the batch may be in the log all the same; overloaded.
   core::Task<Result<Appended>> append(core::Bytes batch, AppendOptions options);
 
   /// Errc::offset_out_of_range outside [log start, log end]; empty between high watermark and log
@@ -147,6 +152,11 @@ class Partition final : public StateMachine {
   [[nodiscard]] Offset log_end() const { return log_end_; }
   [[nodiscard]] Term leader_epoch() const { return replica_.term(); }
   [[nodiscard]] bool is_leader() const { return replica_.is_leader(); }
+  /// Replica::confirm_leadership(): what high_watermark() says behind it is not out of date.
+  core::Task<Result<void>> confirm_leadership(core::Deadline deadline) {
+    co_return co_await replica_.confirm_leadership(deadline);
+  }
+  [[nodiscard]] Replica& replica() { return replica_; }
 
   void watch(PartitionWatch& watch) { watches_.push_back(watch); }
   /// Refuses new appends and wakes all watchers: the topic is being deleted.
@@ -154,24 +164,34 @@ class Partition final : public StateMachine {
   [[nodiscard]] bool closed() const { return closed_; }
 
  private:
-  Partition(core::Shard& shard, lsm::Db& db, GroupId group, core::Log* log,
+  Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
             CommitObserver* observer);
   std::unexpected<Errc> unreadable(const core::Error& error);
   void apply(const CommittedEntry& entry) override;
+  void on_leading(bool leads) override;
+  core::Status restore(const Snapshot& snapshot, const LogStart& start) override;
   [[nodiscard]] bool goes_on(const ReadRequest& request) const;
   [[nodiscard]] lsm::ReadOptions read_options(const ReadRequest& request) const;
   core::Task<core::Status> read_batches(ReadRequest request, Offset end, lsm::ReadOptions options,
                                         ReadResult* result);
   void note_read_end(Offset end);
-  core::Task<core::Status> recover();
+  core::Task<core::Status> recover(Configuration base);
+  core::Task<core::Status> replay_producers();
+  core::Task<void> rebuild_producers();
+  void note_records(const EntryKey& key, core::ByteSpan batch);
+  void begin_trim(core::ByteSpan command);
+  core::Task<void> trim_loop();
+  core::Task<void> save_snapshot();
   core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
   core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
   core::Task<Result<void>> give_up(const EntryKey& last, Offset start);
   core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
   CompactedLog& compacted();
-  [[nodiscard]] Snapshot snapshot_now() const;
-  std::optional<core::Bytes> due_snapshot(std::size_t batch_bytes, std::int64_t now_ms);
-  core::Task<void> until_committed(Offset end_offset);
+  core::Task<std::optional<Snapshot>> committed_snapshot();
+  [[nodiscard]] std::optional<core::Bytes> committed_producers() const;
+  void note_for_snapshot(std::size_t batch_bytes);
+  core::Task<Result<void>> until_committed(Offset end_offset);
+  void wake_watchers();
 
   core::Shard& shard_;
   lsm::Db& db_;
@@ -181,9 +201,12 @@ class Partition final : public StateMachine {
   Replica replica_;
   std::unique_ptr<CompactedLog> compacted_;  // Null until it is needed.
   ProducerState producers_;
+  LogIndex producers_index_{0};  // The last entry that producers_ knows of.
+  bool producers_known_ = true;
   Offset log_end_{0};
   Offset high_watermark_{0};
   std::int64_t max_timestamp_ = -1;
+  std::int64_t committed_timestamp_ = -1;  // max_timestamp_ at the high watermark.
   std::uint32_t entries_since_snapshot_ = 0;
   std::uint64_t bytes_since_snapshot_ = 0;
   std::uint64_t snapshot_bytes_ = 0;  // Of the last one.
@@ -191,8 +214,15 @@ class Partition final : public StateMachine {
   std::vector<Offset> read_ends_;  // Where the last reads ended; the oldest is replaced.
   std::size_t reads_ = 0;
   bool closed_ = false;
-  core::Signal committed_;
+  core::Signal committed_;      // Also when leadership changes.
+  std::deque<LogStart> trims_;  // Committed, and not carried out.
+  bool trimming_ = false;
+  bool saving_ = false;
+  bool opened_ = false;
+  Offset trimmed_{0};  // Where the log starts for good.
+  core::Signal trim_done_;
   core::IntrusiveList<PartitionWatch, WatchTag> watches_;
+  core::TaskScope scope_;
 };
 
 }  // namespace sentinel::consensus

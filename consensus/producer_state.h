@@ -29,8 +29,8 @@ inline constexpr std::int64_t kProducerExpirationMs = 86'400'000;
 /// batch.
 inline constexpr std::size_t kProducersMax = 10'000;
 inline constexpr std::size_t kProducersForgotten = kProducersMax / 16;
-/// Appended batches whose effect can be taken back: more than are ever in flight to followers.
-inline constexpr std::size_t kUndoMax = 1'024;
+/// Appended batches whose effect can be taken back: of idempotent producers no more are in flight.
+inline constexpr std::size_t kUndoMax = 4'096;
 
 struct ProducerCheck {
   enum class Outcome : std::uint8_t {
@@ -50,6 +50,9 @@ class ProducerState {
   /// Remembers a batch that was appended at `base_offset`, at broker time `now_ms`: the timestamps
   /// in the batch are the client's, and may be years old.
   void on_append(const RecordBatchView& batch, Offset base_offset, std::int64_t now_ms);
+  /// Whether one more batch can be appended that can be taken back together with all before it that
+  /// are not committed.
+  [[nodiscard]] bool has_room() const { return undo_.size() < kUndoMax; }
   /// Everything before `end` is committed and will not be truncated.
   void on_commit(Offset end);
   /// The log was truncated at `end`: takes back what was appended at and behind it, so that the

@@ -85,13 +85,19 @@ void Raft::step_of_older_term(const RaftMessage& message) {
   }
 }
 
-Result<LogPosition> Raft::propose(Draft draft) {
-  auto* leader = std::get_if<Leader>(&role_);
+Result<void> Raft::may_propose() const {
+  const auto* leader = std::get_if<Leader>(&role_);
   if (leader == nullptr || leader->transfer.has_value()) return std::unexpected(Errc::not_leader);
   const EntryKey* committed = log_.key_at(hard_.commit);
   SENTINEL_ASSERT(committed != nullptr, "what is not committed is in memory");
   if (log_.last().end_bytes - committed->end_bytes > options_.uncommitted_bytes_max)
     return std::unexpected(Errc::overloaded);
+  return {};
+}
+
+Result<LogPosition> Raft::propose(Draft draft) {
+  const Result<void> allowed = may_propose();
+  if (!allowed) return std::unexpected(allowed.error());
   const LogPosition position = append(std::move(draft));
   replicate_to_all();
   return position;
@@ -122,7 +128,7 @@ LogPosition Raft::append(Draft draft) {
   key.type = draft.type;
   key.end_offset = draft.end_offset;
   key.max_timestamp = draft.max_timestamp;
-  key.end_bytes += draft.payload.size();
+  if (draft.type == EntryType::records) key.end_bytes += draft.payload.size();
   log_.append({key, std::move(draft.payload)});
   return position_of(key);
 }
@@ -426,6 +432,7 @@ void Raft::advance_commit() {
   });
   if (index <= hard_.commit || log_.term_at(index) != hard_.term) return;
   commit_to(index);
+  if (options_.tells_commit_at_once) send_heartbeats(std::get<Leader>(role_));
   // Its own removal is the last thing that a leader does (thesis, section 4.2.2).
   if (configurations_.size() > 1 || configuration().has_voter(options_.self)) return;
   send_heartbeats(std::get<Leader>(role_));
@@ -487,19 +494,12 @@ void Raft::accept_entry(const LogEntry& entry) {
 
 void Raft::truncate_from(LogIndex index) {
   SENTINEL_ASSERT(index > hard_.commit, "entry {} is committed and was to be dropped", index);
-  drop_erased(log_.truncate_from(index), LogIndex(index.value() - 1));
+  log_.truncate_from(index);
+  to_store_ = std::min(to_store_, LogIndex(index.value() - 1));
   while (configurations_.back().index >= index) {
     configurations_.pop_back();
     configurations_changed_ = true;
   }
-}
-
-/// Entries behind an index are gone; those that have been given out to be stored have to be erased.
-void Raft::drop_erased(const std::vector<EntryKey>& keys, LogIndex behind) {
-  for (const EntryKey& key : keys) {
-    if (key.index > behind && key.index <= to_store_) erased_.push_back(key);
-  }
-  to_store_ = std::min(to_store_, behind);
 }
 
 void Raft::take(const RaftMessage& message, const SnapshotRequest& request) {
@@ -507,7 +507,7 @@ void Raft::take(const RaftMessage& message, const SnapshotRequest& request) {
   const StateSnapshot& snapshot = request.snapshot;
   const LogIndex last = snapshot.last.index;
   if (last > hard_.commit && !log_.matches(position_of(snapshot.last))) {
-    drop_erased(log_.reset(snapshot.last), last);
+    log_.reset(snapshot.last);
     configurations_ = {{last, snapshot.configuration}};
     configurations_changed_ = true;
     hard_.commit = applied_ = to_store_ = last;
@@ -571,17 +571,15 @@ void Raft::send_once_durable(MemberId to, decltype(RaftMessage::body) body) {
 bool Raft::has_output() const {
   const auto* leader = std::get_if<Leader>(&role_);
   return hard_.term != stored_hard_.term || hard_.vote != stored_hard_.vote ||
-         installed_.has_value() || !erased_.empty() || configurations_changed_ ||
-         to_store_ < log_.last().index || !messages_.empty() || !messages_once_durable_.empty() ||
-         !loads_.empty() || !snapshots_.empty() ||
-         std::min(hard_.commit, log_.stable()) > applied_ ||
+         installed_.has_value() || configurations_changed_ || to_store_ < log_.last().index ||
+         !messages_.empty() || !messages_once_durable_.empty() || !loads_.empty() ||
+         !snapshots_.empty() || std::min(hard_.commit, log_.stable()) > applied_ ||
          (leader != nullptr && leader->confirmed > reported_round_);
 }
 
 Raft::Output Raft::take_output() {
   Output out;
   out.installed = std::exchange(installed_, std::nullopt);
-  out.erased = std::exchange(erased_, {});
   out.entries = *log_.entries_behind(to_store_, SIZE_MAX);
   to_store_ = log_.last().index;
   if (std::exchange(configurations_changed_, false)) out.configurations = configurations_;
@@ -610,6 +608,7 @@ Raft::Output Raft::take_output() {
 }
 
 bool Raft::is_worth_storing(LogIndex commit) const {
+  if (is_alone()) return false;  // Whatever is stored is committed.
   return commit >= stored_hard_.commit + options_.commit_step_entries ||
          log_.key_at(commit)->end_bytes >= stored_commit_bytes_ + options_.commit_step_bytes;
 }

@@ -50,6 +50,8 @@ struct RaftOptions {
   std::size_t messages_in_flight_max = 64;               ///< To one follower.
   std::size_t uncommitted_bytes_max = std::size_t{64} << 20;  ///< More is refused as overloaded.
   std::size_t tail_bytes_max = std::size_t{4} << 20;  ///< Kept in memory for followers that lag.
+  /// Followers are told at once what is committed, not with the next message or heartbeat.
+  bool tells_commit_at_once = false;
   /// How far the commit index is ahead of the stored one before it is stored again: so much is read
   /// into memory at a start at most, beyond what was not committed.
   std::uint64_t commit_step_entries = 64;
@@ -89,6 +91,8 @@ class Raft {
   /// Appends an entry to a leader's log. not_leader: also while leadership is being transferred;
   /// overloaded.
   Result<LogPosition> propose(Draft draft);
+  /// What propose() would say now.
+  [[nodiscard]] Result<void> may_propose() const;
   /// Changes who takes part. not_leader; overloaded while another change, or the first entry of the
   /// term, is not committed yet; invalid_members.
   Result<LogPosition> propose(ConfigurationChange change);
@@ -123,14 +127,13 @@ class Raft {
     LogIndex behind;
     std::size_t bytes_max = 0;
   };
-  /// What there is to do. In this order: take over `installed` (all entries give way to it); erase
-  /// the stored entries `erased`; store `entries`, `configurations` and `hard`; all of it as a
-  /// whole. Then persisted(), and then `messages_once_durable` may leave. `messages` may leave at
-  /// once.
+  /// What there is to do. In this order: take over `installed` (all entries give way to it); store
+  /// `entries` (what is stored from the first one's index on gives way), `configurations` and
+  /// `hard`; all of it as a whole. Then persisted(), and then `messages_once_durable` may leave.
+  /// `messages` may leave at once.
   struct Output {
     std::optional<HardState> hard;
     std::optional<StateSnapshot> installed;
-    std::vector<EntryKey> erased;
     std::vector<LogEntry> entries;
     /// When they have changed: the one in force at some committed entry, and all later ones. They
     /// replace what was stored from the first one's index on.
@@ -145,7 +148,7 @@ class Raft {
     std::uint64_t confirmed_round = 0;
 
     [[nodiscard]] bool stores_something() const {
-      return hard.has_value() || installed.has_value() || !erased.empty() || !entries.empty() ||
+      return hard.has_value() || installed.has_value() || !entries.empty() ||
              configurations.has_value();
     }
   };
@@ -163,6 +166,12 @@ class Raft {
   [[nodiscard]] const RaftLog& log() const { return log_; }
   [[nodiscard]] const Configuration& configuration() const {
     return configurations_.back().configuration;
+  }
+  /// Whether nobody else takes part.
+  [[nodiscard]] bool is_alone() const { return is_sole_member(log_.last().index); }
+  [[nodiscard]] bool is_transferring() const {
+    const auto* leader = std::get_if<Leader>(&role_);
+    return leader != nullptr && leader->transfer.has_value();
   }
   /// Of a leader's follower; null for others.
   [[nodiscard]] const Progress* progress_of(MemberId node) const;
@@ -231,7 +240,6 @@ class Raft {
   void advance_transfer(MemberId heard);
   void advance_commit();
   void commit_to(LogIndex index);
-  void drop_erased(const std::vector<EntryKey>& keys, LogIndex behind);
   void forget_applied();
   [[nodiscard]] bool is_worth_storing(LogIndex commit) const;
   LogPosition append(Draft draft);
@@ -246,7 +254,6 @@ class Raft {
   HardState stored_hard_;  // As of the last output.
   RaftLog log_;
   LogIndex to_store_;  // Entries behind this one have not been in an output.
-  std::vector<EntryKey> erased_;
   bool configurations_changed_ = false;
   std::uint64_t stored_commit_bytes_ = 0;  // Where the log is committed as of stored_hard_.
   std::optional<StateSnapshot> installed_;

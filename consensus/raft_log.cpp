@@ -27,9 +27,9 @@ std::optional<Term> RaftLog::term_at(LogIndex index) const {
 LogPosition RaftLog::last_not_above(LogIndex index, Term term) const {
   index = std::min(index, last().index);
   for (auto begin = terms_.rbegin(); begin != terms_.rend(); ++begin) {
-    if (begin->first > index) continue;
+    if (begin->first() > index) continue;
     if (begin->term <= term) return {index, begin->term};
-    index = LogIndex(begin->first.value() - 1);
+    index = begin->before.index;
   }
   return position_of(start_);
 }
@@ -39,38 +39,40 @@ void RaftLog::append(LogEntry entry) {
   SENTINEL_ASSERT(entry.key.index == before.index.next() && entry.key.term >= before.term,
                   "entry {} of term {} behind {} of term {}", entry.key.index, entry.key.term,
                   before.index, before.term);
-  if (entry.key.term != before.term) terms_.push_back({entry.key.term, entry.key.index});
+  if (entry.key.term != before.term) {
+    terms_.push_back({.term = entry.key.term, .before = before});
+    ++terms_version_;
+  }
   tail_bytes_ += size_of(entry);
   tail_.push_back(std::move(entry));
 }
 
-std::vector<EntryKey> RaftLog::truncate_from(LogIndex index) {
+void RaftLog::truncate_from(LogIndex index) {
   SENTINEL_ASSERT(index > base_.index, "entry {} is no longer in memory", index);
-  std::vector<EntryKey> dropped;
   while (!tail_.empty() && tail_.back().key.index >= index) {
     tail_bytes_ -= size_of(tail_.back());
-    dropped.push_back(tail_.back().key);
     tail_.pop_back();
   }
-  while (!terms_.empty() && terms_.back().first >= index) terms_.pop_back();
+  for (; !terms_.empty() && terms_.back().first() >= index; ++terms_version_) terms_.pop_back();
   stable_ = std::min(stable_, last().index);
-  return dropped;
 }
 
-std::vector<EntryKey> RaftLog::reset(const EntryKey& start) {
-  std::vector<EntryKey> dropped = truncate_from(base_.index.next());
+void RaftLog::reset(const EntryKey& start) {
   start_ = base_ = start;
   terms_.clear();
+  ++terms_version_;
+  tail_.clear();
+  tail_bytes_ = 0;
   // Durable together with the snapshot; until then nobody is told that it is there.
   stable_ = start.index;
-  return dropped;
 }
 
 void RaftLog::trim(const EntryKey& start) {
   SENTINEL_ASSERT(start.index <= stable_);
   if (start.index <= start_.index) return;
   // What follows in the term of `start` is known by that.
-  while (!terms_.empty() && terms_.front().first <= start.index) terms_.pop_front();
+  for (; !terms_.empty() && terms_.front().first() <= start.index; ++terms_version_)
+    terms_.pop_front();
   start_ = start;
   while (!tail_.empty() && tail_.front().key.index <= start.index) drop_front();
   if (base_.index < start.index) base_ = start;

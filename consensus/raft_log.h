@@ -21,20 +21,6 @@ struct LogEntry {
   core::Bytes payload;
 };
 
-/// An entry's place; two entries with the same one are the same entry (Raft, section 5.3).
-struct LogPosition {
-  LogIndex index;
-  Term term;
-
-  friend bool operator==(const LogPosition&, const LogPosition&) = default;
-  static void fields(auto& self, auto& visit) {
-    visit(self.index);
-    visit(self.term);
-  }
-};
-
-inline LogPosition position_of(const EntryKey& key) { return {key.index, key.term}; }
-
 /// Whether a log that ends at `a` may lead one that ends at `b` (Raft, section 5.4.1).
 inline bool is_up_to_date(const LogPosition& a, const LogPosition& b) {
   return a.term != b.term ? a.term > b.term : a.index >= b.index;
@@ -43,7 +29,13 @@ inline bool is_up_to_date(const LogPosition& a, const LogPosition& b) {
 /// Where the entries of a term begin.
 struct TermBegin {
   Term term;
-  LogIndex first;
+  EntryKey before;  ///< The last entry of an earlier term.
+
+  [[nodiscard]] LogIndex first() const { return before.index.next(); }
+  static void fields(auto& self, auto& visit) {
+    visit(self.term);
+    visit(self.before);
+  }
 };
 
 class RaftLog {
@@ -77,12 +69,10 @@ class RaftLog {
 
   /// Adds an entry behind the last.
   void append(LogEntry entry);
-  /// Drops the entries from `index` on; none of them is committed. Returns their keys, the last one
-  /// first.
-  std::vector<EntryKey> truncate_from(LogIndex index);
-  /// Begins anew behind `start`, as a snapshot says. Returns the keys of what is dropped from the
-  /// tail, the last one first.
-  std::vector<EntryKey> reset(const EntryKey& start);
+  /// Drops the entries from `index` on; none of them is committed.
+  void truncate_from(LogIndex index);
+  /// Begins anew behind `start`, as a snapshot says.
+  void reset(const EntryKey& start);
   /// Gives up the entries up to `start`, which is committed.
   void trim(const EntryKey& start);
   /// What was appended up to here has reached the disk. Without effect when it was dropped
@@ -99,11 +89,17 @@ class RaftLog {
   [[nodiscard]] const EntryKey* key_at(LogIndex index) const;
   [[nodiscard]] std::size_t tail_bytes() const { return tail_bytes_; }
 
+  /// The terms behind the one of start(), ascending.
+  [[nodiscard]] const std::deque<TermBegin>& terms() const { return terms_; }
+  /// Another number after each change of terms().
+  [[nodiscard]] std::uint64_t terms_version() const { return terms_version_; }
+
  private:
   void drop_front();
 
   EntryKey start_;
   std::deque<TermBegin> terms_;
+  std::uint64_t terms_version_ = 0;
   EntryKey base_;  // The entry before the tail.
   std::deque<LogEntry> tail_;
   std::size_t tail_bytes_ = 0;

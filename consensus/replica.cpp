@@ -3,16 +3,96 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
+
+#include "core/codec.h"
 
 namespace sentinel::consensus {
 
 namespace {
+
+// What is read at once for a follower that lacks old entries.
+constexpr std::size_t kLoadReadAhead = std::size_t{256} << 10;
 
 core::Bytes encode_snapshot(const Snapshot& snapshot) {
   core::ByteWriter value;
   value.u64(snapshot.index.value());
   value.bytes(snapshot.state);
   return value.to_bytes();
+}
+
+core::Result<Snapshot> decode_snapshot(const core::Bytes& value, GroupId group) {
+  core::ByteReader reader(value);
+  const LogIndex index(reader.u64());
+  if (reader.failed()) {
+    return core::fail(core::Errc::corruption, fmt::format("malformed snapshot of group {}", group));
+  }
+  return Snapshot{index, value.slice_of(reader.rest())};
+}
+
+/// What goes to a follower instead of entries that are gone.
+core::Bytes encode_state(const LogStart& start, const Snapshot& snapshot) {
+  core::ByteWriter out;
+  const core::Bytes head = start.encode();
+  out.u32(core::narrow<std::uint32_t>(head.size()));
+  out.bytes(head);
+  out.bytes(encode_snapshot(snapshot));
+  return out.to_bytes();
+}
+
+struct InstalledState {
+  LogStart start;
+  Snapshot snapshot;
+};
+core::Result<InstalledState> decode_state(const core::Bytes& state, GroupId group) {
+  core::ByteReader in(state);
+  const core::ByteSpan head = in.take(in.u32());
+  if (in.failed())
+    return core::fail(core::Errc::corruption, fmt::format("malformed state of group {}", group));
+  SENTINEL_TRY(start, LogStart::decode(head));
+  SENTINEL_TRY(snapshot, decode_snapshot(state.slice_of(in.rest()), group));
+  return InstalledState{start, std::move(snapshot)};
+}
+
+struct StoredMembers {
+  struct Each {
+    LogIndex index;
+    Configuration configuration;
+    static void fields(auto& self, auto& visit) {
+      visit(self.index);
+      visit(self.configuration);
+    }
+  };
+  std::vector<Each> all;
+  static void fields(auto& self, auto& visit) { visit(self.all); }
+};
+
+struct StoredTerms {
+  std::vector<TermBegin> all;
+  static void fields(auto& self, auto& visit) { visit(self.all); }
+};
+
+core::Task<core::Result<LogStart>> stored_start(const lsm::Db& db, GroupId group) {
+  LogStart start;
+  start.before.group = group;
+  start.before.term = kFirstTerm;
+  start.before.end_offset = Offset(0);
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::log_start)));
+  if (!stored.has_value()) co_return start;
+  co_return LogStart::decode(*stored);
+}
+
+core::Task<core::Result<std::shared_ptr<const LogRanges>>> ranges_behind(const lsm::Db& db,
+                                                                         EntryKey start) {
+  auto ranges = std::make_shared<LogRanges>(LogRanges{.start = start, .terms = {}});
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(start.group, StateKind::terms)));
+  if (stored.has_value()) {
+    SENTINEL_CO_TRY(terms, core::decode_fields<StoredTerms>(*stored));
+    ranges->terms = std::move(terms.all);
+    std::erase_if(ranges->terms,
+                  [&](const TermBegin& begin) { return begin.first() <= start.index; });
+  }
+  co_return std::shared_ptr<const LogRanges>(std::move(ranges));
 }
 
 }  // namespace
@@ -33,68 +113,399 @@ core::Result<LogStart> LogStart::decode(core::ByteSpan bytes) {
   return start;
 }
 
-Replica::Replica(lsm::Db& db, GroupId group, StateMachine& machine)
-    : db_(db), group_(group), machine_(machine) {
-  last_.group = group;
-  last_.term = kFirstTerm;
-  last_.end_offset = Offset(0);
-  start_.before = last_;
+/// A proposal that waits; lives in its task's frame.
+struct Replica::Pending {
+  explicit Pending(core::Shard& shard, LogPosition at) : place(at), finished(shard) {}
+  void finish(std::optional<Errc> with) {
+    done = true;
+    error = with;
+    finished.notify_all();
+  }
+
+  const LogPosition place;
+  bool done = false;
+  std::optional<Errc> error;
+  core::Signal finished;
+};
+
+Replica::Replica(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group,
+                 StateMachine& machine)
+    : shard_(shard),
+      host_(host),
+      db_(db),
+      group_(group),
+      machine_(machine),
+      confirmed_(shard),
+      scope_(shard) {}
+
+Replica::~Replica() {
+  SENTINEL_ASSERT(!started_ || closed_ || shard_.abandoned(), "a replica was not closed");
 }
 
-core::Task<core::Status> Replica::open() {
-  SENTINEL_CO_TRY(stored, co_await db_.get(state_key(group_, StateKind::log_start)));
-  if (stored.has_value()) {
-    SENTINEL_CO_TRY(start, LogStart::decode(*stored));
-    start_ = start;
-    last_ = start.before;
-  }
-  lsm::Cursor cursor = entries();
-  SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(EntryTarget::end(group_)));
-  if (cursor.valid()) {
-    SENTINEL_CO_TRY(last, EntryKey::decode(cursor.key()));
-    last_ = last;
-  }
-  commit_index_ = last_.index;
+// Opening.
+
+core::Task<core::Result<std::shared_ptr<const LogRanges>>> Replica::stored_ranges(const lsm::Db& db,
+                                                                                  GroupId group) {
+  SENTINEL_CO_TRY(start, co_await stored_start(db, group));
+  co_return co_await ranges_behind(db, start.before);
+}
+
+core::Task<core::Status> Replica::open(Configuration base) {
+  SENTINEL_CO_TRY(stored, co_await load(std::move(base)));
+  applied_ = stored.hard.commit;
+  RaftOptions options = host_.options();
+  // Metadata is rare, and clients ask for it where they are.
+  options.tells_commit_at_once = group_ == GroupId(0);
+  raft_ = std::make_unique<Raft>(options, std::move(stored), host_.random());
+  terms_version_ = raft_->log().terms_version();
   co_return core::Status();
 }
 
-core::Task<LogIndex> Replica::propose(Proposal proposal) {
-  EntryKey key = last_;
-  key.index = last_.index.next();
-  key.type = proposal.type;
-  key.end_offset = proposal.end_offset;
-  key.max_timestamp = proposal.max_timestamp;
-  key.end_bytes = last_.end_bytes + proposal.payload.size();
-  lsm::WriteBatch batch;
-  if (proposal.snapshot.has_value()) {
-    batch.put(state_key(group_, StateKind::snapshot),
-              encode_snapshot({.index = last_.index, .state = std::move(*proposal.snapshot)}));
+core::Task<core::Result<Raft::Stored>> Replica::load(Configuration base) {
+  SENTINEL_CO_TRY(start, co_await stored_start(db_, group_));
+  start_ = durable_start_ = start;
+  SENTINEL_CO_TRY(ranges, co_await ranges_behind(db_, start.before));
+  ranges_ = std::move(ranges);
+  SENTINEL_CO_TRY(members, co_await db_.get(state_key(group_, StateKind::members)));
+  if (members.has_value()) {
+    SENTINEL_CO_TRY(placed, core::decode_fields<StoredMembers>(*members));
+    for (auto& each : placed.all) history_.push_back({each.index, std::move(each.configuration)});
   }
-  batch.put(key.encode(), proposal.payload);
-  last_ = key;
-  co_await db_.write(std::move(batch));
-  SENTINEL_ASSERT(commit_index_.next() == key.index, "entries are committed in order");
-  commit_index_ = key.index;
-  machine_.apply(CommittedEntry{key, std::move(proposal.payload)});
-  co_return key.index;
+  if (history_.empty()) history_.push_back({LogIndex(0), std::move(base)});
+  Raft::Stored stored{.hard = {.term = kFirstTerm, .commit = start.before.index},
+                      .log = {.start = start.before, .terms = {}, .base = start.before, .tail = {}},
+                      .configurations = {}};
+  // Without others nobody else can have been voted for.
+  const Configuration& last = history_.back().configuration;
+  const bool alone = last.learners.empty() && last.voters == std::vector{host_.self()};
+  if (alone) stored.hard.vote = host_.self();
+  SENTINEL_CO_TRY(hard, co_await db_.get(state_key(group_, StateKind::hard_state)));
+  if (hard.has_value()) {
+    SENTINEL_CO_TRY(decoded, core::decode_fields<HardState>(*hard));
+    stored.hard = decoded;
+    stored.hard.commit = std::max(stored.hard.commit, start.before.index);
+  }
+  // A sole member's log is committed as it stands.
+  if (alone && stored.hard.vote == host_.self()) {
+    LogCursor cursor = entries();
+    SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(EntryTarget::end(group_)));
+    if (cursor.valid()) stored.hard.commit = position_of(cursor.key()).index;
+  }
+  // Those of the tail are found as it is appended.
+  for (const TermBegin& begin : ranges_->terms) {
+    if (begin.first() <= stored.hard.commit) stored.log.terms.push_back(begin);
+  }
+  SENTINEL_CO_CHECK(co_await load_tail(&stored));
+  for (const PlacedConfiguration& placed : history_) {
+    if (placed.index <= stored.hard.commit) stored.configurations.clear();
+    stored.configurations.push_back(placed);
+  }
+  co_return stored;
 }
 
-core::Task<core::Result<Snapshot>> Replica::snapshot() const {
-  auto stored = co_await db_.get(state_key(group_, StateKind::snapshot));
-  if (!stored) co_return std::unexpected(std::move(stored).error());
-  if (!stored->has_value()) co_return Snapshot{LogIndex(0), {}};
-  const core::Bytes& value = **stored;
-  core::ByteReader reader(value);
-  const LogIndex index(reader.u64());
-  if (reader.failed()) {
-    co_return core::fail(core::Errc::corruption,
-                         fmt::format("malformed snapshot of group {}", group_));
+/// Reads what is not known to be committed, and the entry before it.
+core::Task<core::Status> Replica::load_tail(Raft::Stored* stored) {
+  const LogIndex commit = stored->hard.commit;
+  if (commit > start_.before.index) {
+    LogCursor base = entries();
+    SENTINEL_CO_CHECK(co_await base.seek(EntryTarget::index(group_, commit)));
+    const bool found = base.valid() && position_of(base.key()).index == commit;
+    if (!found) {
+      co_return core::fail(
+          core::Errc::corruption,
+          fmt::format("group {} lacks entry {}, which was committed", group_, commit));
+    }
+    SENTINEL_CO_TRY(key, EntryKey::decode(base.key()));
+    stored->log.base = key;
   }
-  co_return Snapshot{index, value.slice_of(reader.rest())};
+  LogCursor cursor = entries({.read_ahead_bytes = kLoadReadAhead});
+  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(group_, commit.next())));
+  LogIndex next = commit.next();
+  while (cursor.valid()) {
+    SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+    if (key.index != next) {
+      co_return core::fail(
+          core::Errc::corruption,
+          fmt::format("group {} has entry {} where {} is expected", group_, key.index, next));
+    }
+    stored->log.tail.push_back({key, cursor.value_bytes()});
+    next = next.next();
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  co_return core::Status();
+}
+
+void Replica::begin() {
+  started_ = true;
+  host_.add(*this);
+  pump();
+  note_role();
+}
+
+core::Task<void> Replica::close() {
+  if (!started_ || closed_) {
+    closed_ = true;
+    co_return;
+  }
+  closed_ = true;
+  host_.remove(*this);
+  fail_pending(Errc::closed);
+  confirmed_.notify_all();
+  co_await scope_.close();
+}
+
+// Input.
+
+core::Task<Result<LogIndex>> Replica::propose(Proposal proposal) {
+  if (closed_) co_return std::unexpected(Errc::closed);
+  const auto place = raft_->propose({.type = proposal.type,
+                                     .payload = std::move(proposal.payload),
+                                     .end_offset = proposal.end_offset,
+                                     .max_timestamp = proposal.max_timestamp});
+  if (!place) co_return std::unexpected(place.error());
+  Pending pending(shard_, *place);
+  pending_.push_back(&pending);
+  pump();
+  while (!pending.done) co_await pending.finished.wait();
+  if (pending.error.has_value()) co_return std::unexpected(*pending.error);
+  co_return place->index;
+}
+
+Result<LogPosition> Replica::propose(ConfigurationChange change) {
+  if (closed_) return std::unexpected(Errc::closed);
+  auto place = raft_->propose(change);
+  pump();
+  return place;
+}
+
+Result<void> Replica::transfer_to(MemberId member) {
+  if (closed_) return std::unexpected(Errc::closed);
+  auto begun = raft_->transfer_to(member);
+  pump();
+  return begun;
+}
+
+void Replica::campaign() {
+  raft_->campaign();
+  pump();
+}
+
+core::Task<Result<void>> Replica::confirm_leadership(core::Deadline deadline) {
+  if (closed_ || !leads_) co_return std::unexpected(Errc::not_leader);
+  const Term term = raft_->term();
+  const std::uint64_t round = raft_->ask_quorum();
+  pump();
+  for (;;) {
+    if (closed_) co_return std::unexpected(Errc::closed);
+    if (!leads_ || raft_->term() != term) co_return std::unexpected(Errc::not_leader);
+    if (confirmed_round_ >= round) co_return Result<void>();
+    const core::Wake wake = co_await confirmed_.wait(deadline);
+    if (wake != core::Wake::signalled) co_return std::unexpected(Errc::timed_out);
+  }
+}
+
+void Replica::step(RaftMessage message) {
+  if (closed_) return;
+  raft_->step(std::move(message));
+  pump();
+}
+
+void Replica::tick() {
+  raft_->tick();
+  pump();
+}
+
+void Replica::note_leader_gone() { raft_->note_leader_gone(); }
+
+// Output.
+
+void Replica::pump() {
+  if (!started_) return;
+  while (!closed_ && raft_->has_output()) handle(raft_->take_output());
+  note_role();
+}
+
+void Replica::handle(Raft::Output output) {
+  if (!output.messages.empty()) host_.send(*this, std::move(output.messages));
+  if (output.stores_something()) {
+    lsm::WriteBatch batch = batch_of(output);
+    stages_.push_back({.durable = output.durable,
+                       .messages = std::move(output.messages_once_durable),
+                       .installs = output.installed.has_value()});
+    scope_.spawn(store(std::move(batch)));
+  } else if (!output.messages_once_durable.empty() && stages_.empty()) {
+    host_.send(*this, std::move(output.messages_once_durable));
+  } else {
+    for (RaftMessage& message : output.messages_once_durable)
+      stages_.back().messages.push_back(std::move(message));
+  }
+  apply(output.committed);
+  for (const Raft::Load& load : output.loads) scope_.spawn(load_for(load));
+  for (const MemberId follower : output.snapshots) scope_.spawn(make_snapshot(follower));
+  if (output.confirmed_round > confirmed_round_) {
+    confirmed_round_ = output.confirmed_round;
+    confirmed_.notify_all();
+  }
+}
+
+lsm::WriteBatch Replica::batch_of(const Raft::Output& output) {
+  lsm::WriteBatch batch;
+  if (output.installed.has_value()) install(*output.installed, batch);
+  for (const LogEntry& entry : output.entries) {
+    EntryKey key = entry.key;
+    key.group = group_;
+    batch.put(key.encode(), entry.payload);
+  }
+  if (raft_->log().terms_version() != terms_version_) {
+    note_ranges();
+    batch.put(state_key(group_, StateKind::terms),
+              core::encode_fields(StoredTerms{ranges_->terms}));
+  }
+  if (output.configurations.has_value()) {
+    note_configurations(*output.configurations);
+    StoredMembers members;
+    for (const PlacedConfiguration& placed : history_)
+      members.all.push_back({placed.index, placed.configuration});
+    batch.put(state_key(group_, StateKind::members), core::encode_fields(members));
+  }
+  if (output.hard.has_value())
+    batch.put(state_key(group_, StateKind::hard_state), core::encode_fields(*output.hard));
+  return batch;
+}
+
+/// Takes over another node's log start and state.
+void Replica::install(const StateSnapshot& installed, lsm::WriteBatch& batch) {
+  auto state = decode_state(installed.state, group_);
+  SENTINEL_ASSERT(state.has_value(), "group {}: {}", group_, state.error().message);
+  start_ = durable_start_ = state->start;
+  start_.before.group = durable_start_.before.group = group_;
+  applied_ = start_.before.index;
+  history_ = {{applied_, installed.configuration}};
+  batch.put(state_key(group_, StateKind::log_start), start_.encode());
+  batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(state->snapshot));
+  batch.remove(state_key(group_, StateKind::cleaning));
+  note_ranges();
+  const core::Status restored = machine_.restore(state->snapshot, start_);
+  SENTINEL_ASSERT(restored.has_value(), "group {}: {}", group_, restored.error().message);
+}
+
+void Replica::note_ranges() {
+  const RaftLog& log = raft_->log();
+  terms_version_ = log.terms_version();
+  auto ranges = std::make_shared<LogRanges>();
+  ranges->start = log.start();
+  ranges->start.group = group_;
+  ranges->terms.assign(log.terms().begin(), log.terms().end());
+  ranges_ = std::move(ranges);
+}
+
+void Replica::note_configurations(const std::vector<PlacedConfiguration>& changed) {
+  std::erase_if(history_, [&](const PlacedConfiguration& placed) {
+    return placed.index >= changed.front().index;
+  });
+  history_.insert(history_.end(), changed.begin(), changed.end());
+}
+
+core::Task<void> Replica::store(lsm::WriteBatch batch) {
+  co_await db_.write(std::move(batch));
+  Stage stage = std::move(stages_.front());
+  stages_.pop_front();
+  if (stage.installs) discard_before(db_, group_, durable_start_);
+  raft_->persisted(stage.durable);
+  if (!closed_ && !stage.messages.empty()) host_.send(*this, std::move(stage.messages));
+  pump();
+}
+
+void Replica::apply(const std::vector<LogEntry>& entries) {
+  for (const LogEntry& entry : entries) {
+    SENTINEL_ASSERT(applied_.next() == entry.key.index, "entries are applied in order");
+    applied_ = entry.key.index;
+    machine_.apply(entry);
+    while (!pending_.empty() && pending_.front()->place.index <= entry.key.index) {
+      Pending& pending = *pending_.front();
+      pending_.pop_front();
+      const bool same = pending.place == position_of(entry.key);
+      pending.finish(same ? std::nullopt : std::optional(Errc::not_leader));
+    }
+  }
+}
+
+void Replica::note_role() {
+  if (closed_) return;
+  const bool leads = raft_->ready();
+  if (leads != leads_) {
+    leads_ = leads;
+    confirmed_round_ = 0;
+    if (!leads) fail_pending(Errc::not_leader);
+    confirmed_.notify_all();
+    machine_.on_leading(leads);
+  }
+  const auto leader = raft_->leader();
+  if (seen_term_ == raft_->term() && seen_leader_ == leader && leads == seen_leads_) return;
+  seen_term_ = raft_->term();
+  seen_leader_ = leader;
+  seen_leads_ = leads;
+  host_.on_role(*this);
+}
+
+void Replica::fail_pending(Errc error) {
+  for (Pending* pending : std::exchange(pending_, {})) pending->finish(error);
+}
+
+// What followers lack.
+
+core::Task<void> Replica::load_for(Raft::Load load) {
+  std::vector<LogEntry> loaded;
+  const core::Status read = co_await read_entries(load, &loaded);
+  // What can't be read is read again with the next heartbeat's answer.
+  if (!read) loaded.clear();
+  raft_->loaded(load.follower, load.behind, std::move(loaded));
+  pump();
+}
+
+core::Task<core::Status> Replica::read_entries(Raft::Load load,
+                                               std::vector<LogEntry>* entries_out) const {
+  LogCursor cursor = entries({.read_ahead_bytes = kLoadReadAhead});
+  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(group_, load.behind.next())));
+  std::size_t bytes = 0;
+  LogIndex next = load.behind.next();
+  while (cursor.valid() && next <= raft_->log().stable()) {
+    SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+    bytes += cursor.value().size() + sizeof(LogEntry);
+    const bool follows = key.index == next && raft_->log().matches(position_of(key));
+    if (!follows || (!entries_out->empty() && bytes > load.bytes_max)) break;
+    entries_out->push_back({key, cursor.value_bytes()});
+    next = next.next();
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  co_return core::Status();
+}
+
+core::Task<void> Replica::make_snapshot(MemberId follower) {
+  const LogStart start = durable_start_;
+  auto stored = co_await snapshot();
+  // Else it is asked for again. A trim meanwhile has stored a later one, which is as good.
+  if (!stored || stored->index < start.before.index) co_return;
+  StateSnapshot made{.last = start.before,
+                     .configuration = history_.front().configuration,
+                     .state = encode_state(start, *stored)};
+  for (const PlacedConfiguration& placed : history_) {
+    if (placed.index <= start.before.index) made.configuration = placed.configuration;
+  }
+  raft_->send_snapshot(follower, std::move(made));
+  pump();
+}
+
+// Stored state.
+
+core::Task<core::Result<Snapshot>> Replica::snapshot() const {
+  SENTINEL_CO_TRY(stored, co_await db_.get(state_key(group_, StateKind::snapshot)));
+  if (!stored.has_value()) co_return Snapshot{LogIndex(0), {}};
+  co_return decode_snapshot(*stored, group_);
 }
 
 core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatch with) {
-  SENTINEL_ASSERT(start.before.index <= commit_index_);
+  SENTINEL_ASSERT(start.before.index <= applied_ && snapshot.index >= start.before.index);
   if (start.before.index < start_.before.index) start.before = start_.before;
   start.offset = std::max(start.offset, start_.offset);
   // At once, so that whoever trims next goes on from here.
@@ -102,6 +513,12 @@ core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatc
   with.put(state_key(group_, StateKind::log_start), start.encode());
   with.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
   co_await db_.write(std::move(with));
+  durable_start_ = start;
+  raft_->trim(start.before);
+  // The one in force at the start stays.
+  while (history_.size() > 1 && history_[1].index <= start.before.index)
+    history_.erase(history_.begin());
+  note_ranges();
   discard_before(db_, group_, start);
 }
 
@@ -112,16 +529,14 @@ core::Task<void> Replica::store_snapshot(Snapshot snapshot) {
 }
 
 void Replica::discard_before(lsm::Db& db, GroupId group, const LogStart& start) {
-  db.discard(entries_begin(group), entries_begin(group, start.before.index.next()));
+  db.discard(entries_begin(group), entries_behind(group, start.before));
 }
 
 core::Task<void> Replica::look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const {
-  co_await db_.look_ahead(target, entries_begin(group_, start_.before.index.next()),
-                          entries_end(group_), bytes_max);
-}
-
-lsm::Cursor Replica::entries(lsm::ReadOptions read) const {
-  return db_.cursor(entries_begin(group_, start_.before.index.next()), entries_end(group_), read);
+  const std::shared_ptr<const LogRanges> ranges = ranges_;
+  const EntryTarget within = target.within(ranges->term_of(ranges->find(target)));
+  co_await db_.look_ahead(within, entries_behind(group_, ranges->start), entries_end(group_),
+                          bytes_max);
 }
 
 }  // namespace sentinel::consensus

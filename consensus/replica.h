@@ -1,51 +1,34 @@
 #pragma once
 /// One group's replicated log on this node: proposals in, committed entries out.
 ///
-/// This is the interface that everything above appends through. A single node is a cluster of one:
-/// it leads every group, and an entry is committed as soon as this node's write-ahead log has it on
-/// disk. Consensus among several nodes changes what happens between propose() and apply(), not who
-/// calls them.
+/// This is the interface that everything above appends through. Inside, Raft (consensus/raft.h)
+/// decides, the store keeps what it wants kept, and the host carries messages to other nodes. A
+/// single node is a cluster of one: it leads every group, and an entry is committed as soon as this
+/// node's write-ahead log has it on disk.
+///
+/// What Raft gives out is written in order, each output as one batch of the store; what claims to
+/// be durable leaves when its batch is on disk. Entries leave for followers before that.
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
+#include <vector>
 
 #include "consensus/entry_key.h"
+#include "consensus/log_cursor.h"
+#include "consensus/raft.h"
 #include "consensus/types.h"
+#include "core/scope.h"
 #include "core/sync.h"
 #include "lsm/db.h"
 
 namespace sentinel::consensus {
 
-/// The term of a log's first entries.
+/// The term of a log before its first election; nobody can be elected in it.
 inline constexpr Term kFirstTerm{1};
 
-/// A committed entry as a state machine sees it.
-struct CommittedEntry {
-  EntryKey key;
-  core::Bytes payload;
-};
-
-/// What a group's log drives. apply() is called once an entry is committed, in log order, on the
-/// group's shard; it does not wait.
-class StateMachine {
- public:
-  virtual void apply(const CommittedEntry& entry) = 0;
-
- protected:
-  ~StateMachine() = default;
-};
-
-struct Proposal {
-  EntryType type = EntryType::command;
-  core::Bytes payload;
-  /// Kafka offset behind the entry's last record, and the largest timestamp of the log up to it;
-  /// see EntryKey. For commands the values of the entry before.
-  Offset end_offset{0};
-  std::int64_t max_timestamp = -1;
-  /// State of the state machine just before this entry, to be stored together with it.
-  std::optional<core::Bytes> snapshot;
-};
+using CommittedEntry = LogEntry;
 
 /// Where a group's log begins. What is before has been given up for good.
 struct LogStart {
@@ -64,44 +47,116 @@ struct Snapshot {
   core::Bytes state;
 };
 
+/// What a group's log drives, on the group's shard. Nothing here waits.
+class StateMachine {
+ public:
+  /// Called once an entry is committed, in log order.
+  virtual void apply(const CommittedEntry& entry) = 0;
+  /// Whether this node leads the group and has applied all that was committed before: only then it
+  /// answers clients and proposes. What it proposed before and was not applied may be gone.
+  virtual void on_leading(bool leads) = 0;
+  /// The log begins anew behind `start.before`, as another node has it, and so does the state.
+  /// Errc::corruption for a snapshot that can't be read.
+  virtual core::Status restore(const Snapshot& snapshot, const LogStart& start) = 0;
+
+ protected:
+  ~StateMachine() = default;
+};
+
+struct Proposal {
+  EntryType type = EntryType::command;
+  core::Bytes payload;
+  /// Kafka offset behind the entry's last record, and the largest timestamp of the log up to it;
+  /// see EntryKey. For commands the values of the entry before.
+  Offset end_offset{0};
+  std::int64_t max_timestamp = -1;
+};
+
+class Replica;
+
+/// What all replicas of a shard share: who they are, other nodes, and time.
+class RaftHost {
+ public:
+  [[nodiscard]] virtual MemberId self() const = 0;
+  [[nodiscard]] virtual core::Random& random() = 0;
+  /// What a group's Raft is to be told.
+  [[nodiscard]] virtual RaftOptions options() const = 0;
+  virtual void add(Replica& replica) = 0;
+  virtual void remove(Replica& replica) = 0;
+  virtual void send(Replica& from, std::vector<RaftMessage> messages) = 0;
+  /// The replica has begun or ended to lead, or knows another leader or term.
+  virtual void on_role(Replica& replica) = 0;
+
+ protected:
+  ~RaftHost() = default;
+};
+
 class Replica {
  public:
   /// All references outlive the replica.
-  Replica(lsm::Db& db, GroupId group, StateMachine& machine);
+  Replica(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, StateMachine& machine);
+  ~Replica();
 
-  /// Finds the end of the stored log. Everything in it is committed: this node is the only voter.
-  core::Task<core::Status> open();
-  [[nodiscard]] bool is_leader() const { return true; }
-  [[nodiscard]] Term term() const { return last_.term; }
+  /// Reads what is stored. `base` is the configuration before the first entry; empty for a member
+  /// that joins later and learns it from the others.
+  core::Task<core::Status> open(Configuration base);
+  /// Takes part from now on: the first entries may be applied before it returns.
+  void begin();
+  /// Ends what is under way; what was proposed and not applied ends with Errc::closed.
+  core::Task<void> close();
+
+  /// Whether this node leads and is ready; StateMachine::on_leading().
+  [[nodiscard]] bool is_leader() const { return leads_; }
+  [[nodiscard]] Term term() const { return raft_->term(); }
   [[nodiscard]] GroupId group() const { return group_; }
+  [[nodiscard]] const Raft& raft() const { return *raft_; }
   /// The last entry of the log, committed or not; index 0 when the log is empty.
-  [[nodiscard]] const EntryKey& last() const { return last_; }
-  [[nodiscard]] LogIndex commit_index() const { return commit_index_; }
+  [[nodiscard]] const EntryKey& last() const { return raft_->log().last(); }
+  /// The last entry that was applied.
+  [[nodiscard]] LogIndex commit_index() const { return applied_; }
 
   /// Whether the store has room for more records.
   [[nodiscard]] bool has_space() const { return db_.has_space(); }
 
   /// Appends an entry and resolves when it is committed and applied. Its place in the log is taken
-  /// when the task starts; proposals are applied in that order.
-  core::Task<LogIndex> propose(Proposal proposal);
+  /// when the task starts; proposals are applied in that order. not_leader, also when leadership is
+  /// lost meanwhile: the entry may then still be committed; overloaded; closed.
+  core::Task<Result<LogIndex>> propose(Proposal proposal);
+  /// Resolves once a majority has confirmed that this node leads: what it has applied by then is
+  /// all that was committed when this was called. not_leader, timed_out, closed.
+  core::Task<Result<void>> confirm_leadership(core::Deadline deadline);
+  Result<LogPosition> propose(ConfigurationChange change);
+  Result<void> transfer_to(MemberId member);
+  /// Raft::campaign().
+  void campaign();
+
+  // For the host.
+  void step(RaftMessage message);
+  void tick();
+  void note_leader_gone();
 
   /// The stored snapshot, or one with index 0 and no state.
   core::Task<core::Result<Snapshot>> snapshot() const;
   [[nodiscard]] const LogStart& start() const { return start_; }
   /// Payload bytes between the start and the end of the log.
   [[nodiscard]] std::uint64_t size_bytes() const {
-    return last_.end_bytes - start_.before.end_bytes;
+    return last().end_bytes - start_.before.end_bytes;
   }
-  /// Gives up the entries up to `start.before`, which is committed. Durable when it resolves; what
-  /// is behind the present start already is left as it is. `snapshot` contains what the entries
-  /// did; `with` is written together with it.
+  /// Gives up the entries up to `start.before`, which is applied. Durable when it resolves; what is
+  /// behind the present start already is left as it is. `snapshot` contains what the entries did;
+  /// `with` is written together with it.
   core::Task<void> trim(LogStart start, Snapshot snapshot, lsm::WriteBatch with = {});
   /// Stores a snapshot without an entry. Durable when it resolves.
   core::Task<void> store_snapshot(Snapshot snapshot);
   /// Tells a store again what is given up; it forgets when it is closed.
   static void discard_before(lsm::Db& db, GroupId group, const LogStart& start);
-  /// A cursor over the group's entries; position it with EntryTarget.
-  [[nodiscard]] lsm::Cursor entries(lsm::ReadOptions read = {}) const;
+  /// A cursor over the group's entries.
+  [[nodiscard]] LogCursor entries(lsm::ReadOptions read = {}) const {
+    return LogCursor(db_, ranges_, read);
+  }
+  /// The same for a group that is not open.
+  static core::Task<core::Result<std::shared_ptr<const LogRanges>>> stored_ranges(const lsm::Db& db,
+                                                                                  GroupId group);
   /// Begins to read what entries() will come to behind the target; lsm::Db::look_ahead().
   core::Task<void> look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const;
   /// lsm::Db::may_look_ahead().
@@ -110,12 +165,53 @@ class Replica {
   }
 
  private:
+  /// An output on its way to the disk.
+  struct Stage {
+    Raft::Durable durable;
+    std::vector<RaftMessage> messages;
+    bool installs = false;
+  };
+  struct Pending;
+
+  core::Task<core::Result<Raft::Stored>> load(Configuration base);
+  core::Task<core::Status> load_tail(Raft::Stored* stored);
+  void pump();
+  void handle(Raft::Output output);
+  [[nodiscard]] lsm::WriteBatch batch_of(const Raft::Output& output);
+  void install(const StateSnapshot& installed, lsm::WriteBatch& batch);
+  void note_configurations(const std::vector<PlacedConfiguration>& changed);
+  void note_ranges();
+  core::Task<void> store(lsm::WriteBatch batch);
+  void apply(const std::vector<LogEntry>& entries);
+  void note_role();
+  void fail_pending(Errc error);
+  core::Task<void> load_for(Raft::Load load);
+  core::Task<core::Status> read_entries(Raft::Load load, std::vector<LogEntry>* entries) const;
+  core::Task<void> make_snapshot(MemberId follower);
+
+  core::Shard& shard_;
+  RaftHost& host_;
   lsm::Db& db_;
   const GroupId group_;
   StateMachine& machine_;
-  LogStart start_;
-  EntryKey last_;
-  LogIndex commit_index_{0};
+  std::unique_ptr<Raft> raft_;
+  LogStart start_;          // As of the last trim().
+  LogStart durable_start_;  // As stored.
+  std::shared_ptr<const LogRanges> ranges_;
+  std::uint64_t terms_version_ = 0;           // Of the log, as of ranges_.
+  std::vector<PlacedConfiguration> history_;  // The configuration in force at the log's start on.
+  LogIndex applied_{0};
+  bool leads_ = false;
+  bool started_ = false;
+  bool closed_ = false;
+  bool seen_leads_ = false;  // What the host was told last.
+  Term seen_term_;
+  std::optional<MemberId> seen_leader_;
+  std::deque<Stage> stages_;
+  std::deque<Pending*> pending_;
+  std::uint64_t confirmed_round_ = 0;  // Of the present leadership.
+  core::Signal confirmed_;
+  core::TaskScope scope_;
 };
 
 }  // namespace sentinel::consensus

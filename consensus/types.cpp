@@ -5,6 +5,7 @@ namespace sentinel::consensus {
 std::string_view to_string(Errc error) {
   switch (error) {
     case Errc::not_leader: return "this broker does not lead the partition";
+    case Errc::stale_disk: return "an old copy of a data directory that has been used since";
     case Errc::offset_out_of_range: return "the offset is outside the log";
     case Errc::corrupt_batch: return "the record batch is damaged: its length or checksum is wrong";
     case Errc::invalid_record: return "the record batch breaks a rule of the format";

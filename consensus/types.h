@@ -53,6 +53,7 @@ enum class Errc : std::uint8_t {
   invalid_partitions,
   invalid_replication_factor,
   invalid_members,  ///< A change of a group's members that changes nothing, or leaves nobody.
+  stale_disk,       ///< An old copy of a data directory that has been used since.
   storage_error,
   disk_full,  ///< For new records; they are taken again once there is space.
   timed_out,

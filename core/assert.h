@@ -27,6 +27,7 @@ enum class ExitCode : int {
   disk_full = 15,
   io_failed = 16,
   no_io_backend = 17,
+  not_in_cluster = 18,  ///< Other nodes refuse this one, or can't found a cluster with it.
 };
 
 /// Prints one line to standard error and ends the process with `code`. Runs no destructors: after a

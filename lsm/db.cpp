@@ -342,7 +342,7 @@ core::Task<void> Db::flush() {
   while (!immutables_.empty()) co_await flushed_.wait();
 }
 
-core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) {
+core::Task<core::Result<std::optional<core::Bytes>>> Db::get(core::Bytes key) const {
   if (auto found = try_get(key)) co_return std::move(*found);
   const std::shared_ptr<const Version> version = versions_->current();
   const std::uint64_t hash = bloom_hash(key);

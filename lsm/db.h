@@ -102,7 +102,7 @@ class Db {
   /// Resolves when all that was written before is durable.
   core::Task<void> sync() { return wal_->sync(); }
 
-  core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key);
+  core::Task<core::Result<std::optional<core::Bytes>>> get(core::Bytes key) const;
   /// The answer of get() if it is in memory: a value, or that there is none. Nothing when a block
   /// has to be read, or is damaged.
   [[nodiscard]] std::optional<std::optional<core::Bytes>> try_get(core::ByteSpan key) const;

@@ -25,6 +25,11 @@ A write is acknowledged once it is on disk. Two flags are all it needs:
 
   sentinel-server --port 9092 --data ./data
 
+Three make a cluster, in which a write is on the disks of two before it is acknowledged. All get the
+same --peers; each listens for the others at its own address in it:
+
+  sentinel-server --port 9092 --data ./data --node-id 1 --peers 1@a:9192,2@b:9192,3@c:9192
+
 Every long flag works with one dash as well (-port 9092).
 )";
 
@@ -38,7 +43,7 @@ Flags on the command line win over the file. SIGTERM and SIGINT stop the server 
 
 Exit codes: 0 stopped, 2 wrong flag, 10 port in use, 11 data directory in use, 12 data directory
 not usable, 13 data written by a later release, 14 data damaged, 15 disk full, 16 read or write
-failed, 17 no I/O interface.
+failed, 17 no I/O interface, 18 refused by the other nodes of the cluster.
 )";
 
 std::uint32_t available_cpus() {
@@ -76,6 +81,8 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
 struct Raw {
   std::int64_t port = 9092;
   std::string data;
+  std::int64_t node_id = 0;
+  std::string peers;
   std::int64_t shards = 0;
   std::string io;
   std::string advertise;
@@ -93,6 +100,10 @@ po::options_description describe(Raw& raw) {
       "port to listen on; 0 picks a free one and prints it");
   add("data", po::value(&raw.data)->default_value("./data")->value_name("DIR"),
       "directory for everything stored; made if missing");
+  add("node-id", po::value(&raw.node_id)->value_name("N"),
+      "number of this server in its cluster, from 1");
+  add("peers", po::value(&raw.peers)->value_name("N@HOST:PORT,..."),
+      "the servers of the cluster, with the addresses at which they reach each other");
   add("shards",
       po::value(&raw.shards)->default_value(std::int64_t{available_cpus()})->value_name("N"),
       "threads, each with its own share of the partitions");
@@ -121,8 +132,59 @@ core::Error usage_error(std::string_view what) {
                      fmt::format("{}; see sentinel-server --help", what)};
 }
 
+core::Result<net::rpc::PeerAddress> parse_peer(std::string_view text) {
+  const auto malformed = [&] {
+    return std::unexpected(
+        usage_error(fmt::format("--peers: '{}' is no N@HOST:PORT, as 1@localhost:9192", text)));
+  };
+  const std::size_t at = text.find('@');
+  net::rpc::PeerAddress peer;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + std::min(at, text.size()), peer.node_id);
+  if (at == std::string_view::npos || error != std::errc() || end != text.data() + at ||
+      peer.node_id < 1)
+    return malformed();
+  auto address = net::HostPort::parse(text.substr(at + 1), 0);
+  if (!address) return malformed();
+  peer.address = std::move(*address);
+  return peer;
+}
+
+/// --node-id and --peers, which belong together.
+core::Status check_cluster(const Raw& raw, ServerConfig& config) {
+  if (raw.node_id < 0 || raw.node_id > INT32_MAX)
+    return std::unexpected(
+        usage_error(fmt::format("--node-id {} is not between 1 and {}", raw.node_id, INT32_MAX)));
+  if (raw.node_id > 0) config.node_id = static_cast<std::int32_t>(raw.node_id);
+  if (raw.peers.empty()) return {};
+  std::string_view left = raw.peers;
+  while (!left.empty()) {
+    const std::size_t comma = std::min(left.find(','), left.size());
+    SENTINEL_TRY(peer, parse_peer(left.substr(0, comma)));
+    for (const net::rpc::PeerAddress& other : config.peers) {
+      if (other.node_id == peer.node_id)
+        return std::unexpected(
+            usage_error(fmt::format("--peers names node {} twice", peer.node_id)));
+    }
+    config.peers.push_back(std::move(peer));
+    left.remove_prefix(std::min(comma + 1, left.size()));
+  }
+  if (!config.node_id.has_value())
+    return std::unexpected(usage_error("--peers needs --node-id: which of them is this server?"));
+  const bool has_self = std::ranges::find(config.peers, *config.node_id,
+                                          &net::rpc::PeerAddress::node_id) != config.peers.end();
+  if (!has_self) {
+    return std::unexpected(usage_error(
+        fmt::format("--peers lacks node {}, which is this server: add {}@HOST:PORT, the address at "
+                    "which the others reach it",
+                    *config.node_id, *config.node_id)));
+  }
+  return {};
+}
+
 core::Result<ServerConfig> check(const Raw& raw) {
   ServerConfig config;
+  SENTINEL_CHECK(check_cluster(raw, config));
   if (raw.port < 0 || raw.port > 65535) {
     return std::unexpected(
         usage_error(fmt::format("--port {} is not between 0 and 65535", raw.port)));

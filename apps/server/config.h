@@ -10,6 +10,7 @@
 #include "core/log.h"
 #include "core/result.h"
 #include "core/runtime.h"
+#include "net/rpc/peer_link.h"
 #include "net/socket.h"
 
 namespace sentinel::apps {
@@ -17,6 +18,8 @@ namespace sentinel::apps {
 struct ServerConfig {
   std::uint16_t port = 9092;
   std::string data_directory = "./data";
+  std::optional<std::int32_t> node_id;
+  std::vector<net::rpc::PeerAddress> peers;  ///< This node among them.
   std::uint32_t shards = 1;
   core::IoKind io = core::IoKind::automatic;
   std::optional<net::HostPort> advertise;

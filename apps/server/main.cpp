@@ -25,12 +25,14 @@ ExitCode exit_code_of(const StartError& error) {
   if (error.step == StartStep::network) {
     return error.error.code == core::Errc::busy ? ExitCode::port_in_use : ExitCode::failed;
   }
+  if (error.step == StartStep::cluster) return ExitCode::not_in_cluster;
   switch (error.error.code) {
     case core::Errc::busy: return ExitCode::data_locked;
     case core::Errc::corruption: return ExitCode::data_corrupt;
     case core::Errc::newer_format: return ExitCode::data_newer_format;
     case core::Errc::no_space: return ExitCode::disk_full;
     case core::Errc::io_error: return ExitCode::io_failed;
+    case core::Errc::invalid_argument:
     case core::Errc::out_of_memory: return ExitCode::usage;
     case core::Errc::cancelled:
     case core::Errc::timed_out:
@@ -42,7 +44,6 @@ ExitCode exit_code_of(const StartError& error) {
     case core::Errc::unreachable:
     case core::Errc::reset:
     case core::Errc::too_large:
-    case core::Errc::invalid_argument:
     case core::Errc::unsupported: return ExitCode::data_unusable;
   }
   return ExitCode::failed;
@@ -71,6 +72,7 @@ std::string sentence_of(const StartError& error, const ServerConfig& config) {
     case ExitCode::data_locked:
     case ExitCode::data_newer_format:
     case ExitCode::io_failed:
+    case ExitCode::not_in_cluster:
     case ExitCode::no_io_backend: break;
   }
   return what;
@@ -128,12 +130,18 @@ int serve(const ServerConfig& config) {
   for (std::uint32_t i = 0; i < (*runtime)->count(); ++i) shards.push_back(&(*runtime)->shard(i));
   NodeOptions options{.data_directory = config.data_directory,
                       .port = config.port,
+                      .node_id = config.node_id,
+                      .peers = config.peers,
                       .advertise = config.advertise,
                       .auto_create_topics = config.auto_create_topics,
                       .default_partitions = config.default_partitions,
                       .memory_bytes = config.memory_bytes,
-                      .wal = {}};
+                      .wal = {},
+                      .raft = {}};
+  // Waiting for other nodes may take long; ending it in the middle is like a crash, which is safe.
+  if (!config.peers.empty()) pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
   auto node = (*runtime)->run_on(0, &open_node, std::move(shards), std::move(options), &log);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));
   fmt::print("Sentinel server listening on port {}\n", (*node)->port());
   std::fflush(stdout);

@@ -17,6 +17,8 @@
 
 namespace sentinel::net::kafka {
 
+class ControllerGate;
+
 /// Settings of the broker, shared by all shards and constant after start.
 struct BrokerConfig {
   std::int32_t node_id = 1;
@@ -27,6 +29,7 @@ struct BrokerConfig {
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
   MemoryPlan memory;
+  ControllerGate* controller = nullptr;  ///< Set before the first connection.
 };
 
 /// The answers of a connection leave in the order of its requests.

@@ -21,6 +21,7 @@ ErrorCode to_error_code(consensus::Errc error) {
     case Errc::invalid_partitions: return ErrorCode::invalid_partitions;
     case Errc::invalid_replication_factor: return ErrorCode::invalid_replication_factor;
     case Errc::invalid_members: return ErrorCode::invalid_request;
+    case Errc::stale_disk: return ErrorCode::invalid_request;
     case Errc::disk_full:
     case Errc::storage_error: return ErrorCode::kafka_storage_error;
     case Errc::timed_out: return ErrorCode::request_timed_out;

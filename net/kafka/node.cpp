@@ -6,7 +6,14 @@
 
 namespace sentinel::net::kafka {
 
+namespace {
+/// A stop waits for other nodes no longer than that.
+constexpr core::Duration kHandOverTime = std::chrono::seconds(3);
+}  // namespace
+
 struct Node::Seat {
+  std::unique_ptr<ClusterEvents> events;
+  std::unique_ptr<rpc::Peers> peers;
   std::unique_ptr<consensus::BrokerShard> broker;
   std::unique_ptr<ConnectionHost> connections;
 };
@@ -31,20 +38,64 @@ core::Task<core::Result<std::unique_ptr<Node>, StartError>> Node::open(
 
 core::Task<core::Result<void, StartError>> Node::start() {
   core::Status status = co_await open_data();
-  if (status) status = co_await open_seats();
+  if (!status) co_return std::unexpected(StartError{StartStep::data, std::move(status).error()});
+  if (!options_.peers.empty()) status = co_await enter_cluster();
+  if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
+  status = co_await open_seats();
   if (status && !directory_->identity().ready) status = co_await directory_->mark_ready();
   if (status) status = co_await start_seats();
   if (!status) co_return std::unexpected(StartError{StartStep::data, std::move(status).error()});
-  status = co_await listen();
+  // Clients come in once the metadata are the cluster's; until then they go to others.
+  if (options_.port == 0) status = co_await listen();
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
+  if (cluster_ != nullptr) status = co_await register_self();
+  if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
+  if (listener_ == nullptr) status = co_await listen();
+  if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
+  accept_clients();
   co_return core::Result<void, StartError>();
 }
 
+core::Task<core::Status> Node::register_self() {
+  std::vector<rpc::Peers*> peers;
+  for (const auto& seat : seats_) peers.push_back(seat->peers.get());
+  cluster_->open_doors(*seats_.front()->broker, std::move(peers));
+  co_return co_await cluster_->register_self(*gate_, client_address());
+}
+
+/// From here on it is known who this node is.
+core::Task<core::Status> Node::enter_cluster() {
+  cluster_ =
+      std::make_unique<Cluster>(*shards_.front(), ClusterOptions{options_.peers}, *directory_,
+                                static_cast<std::uint32_t>(shards_.size()), log_);
+  SENTINEL_CO_CHECK(co_await cluster_->enter());
+  const consensus::Identity& identity = directory_->identity();
+  layout_.self = member_of(consensus::NodeId(identity.node_id), identity.disk_number);
+  layout_.controllers = cluster_->controllers();
+  config_.cluster_id = identity.cluster_id.to_string();
+  co_return core::Status();
+}
+
+/// Where other nodes send this node's clients.
+HostPort Node::client_address() const {
+  HostPort address{.host = "localhost", .port = options_.port};
+  if (listener_ != nullptr) address.port = listener_->port();
+  for (const rpc::PeerAddress& peer : options_.peers) {
+    if (peer.node_id == directory_->identity().node_id) address.host = peer.address.host;
+  }
+  if (!options_.advertise.has_value()) return address;
+  address.host = options_.advertise->host;
+  if (options_.advertise->port != 0) address.port = options_.advertise->port;
+  return address;
+}
+
 core::Task<core::Status> Node::open_data() {
-  constexpr std::int32_t kOnlyNode = 1;
   const auto new_stores = static_cast<std::uint32_t>(shards_.size());
-  auto directory = co_await consensus::DataDirectory::open(
-      *shards_.front(), options_.data_directory, kOnlyNode, new_stores);
+  auto directory =
+      co_await consensus::DataDirectory::open(*shards_.front(), options_.data_directory,
+                                              {.node_id = options_.node_id,
+                                               .new_store_count = new_stores,
+                                               .alone = options_.peers.empty()});
   if (!directory) co_return std::unexpected(std::move(directory).error());
   directory_ = std::move(*directory);
   const consensus::Identity& identity = directory_->identity();
@@ -58,11 +109,15 @@ core::Task<core::Status> Node::open_data() {
   layout_ = consensus::BrokerLayout{
       .data_directory = options_.data_directory,
       .identity = identity,
+      .self = member_of(consensus::NodeId(identity.node_id), 1),
+      .controllers = {.voters = {member_of(consensus::NodeId(identity.node_id), 1)},
+                      .learners = {}},
       .create = !identity.ready,
       .memtable_bytes = std::min(plan.memtable, options_.memtable_bytes_max),
       .cache_bytes = plan.cache,
       .read_ahead = {.bytes_max = plan.read_ahead},
       .wal = options_.wal,
+      .raft = options_.raft,
       .log = log_};
   co_return core::Status();
 }
@@ -87,15 +142,26 @@ core::Task<void> Node::open_seat(std::size_t index, core::Status* status) {
 core::Task<core::Status> Node::open_seat_there(Node* node, std::size_t index) {
   Seat& seat = *node->seats_[index];
   const auto count = static_cast<std::uint32_t>(node->shards_.size());
-  auto broker = co_await consensus::BrokerShard::open(*node->shards_[index], node->layout_, count);
+  core::Shard& shard = *node->shards_[index];
+  if (node->cluster_ != nullptr) {
+    seat.events = std::make_unique<ClusterEvents>(shard, *node->cluster_);
+    seat.peers =
+        std::make_unique<rpc::Peers>(shard, node->cluster_->self(), *seat.events, node->log_);
+  }
+  auto broker =
+      co_await consensus::BrokerShard::open(shard, node->layout_, count, seat.peers.get());
   if (!broker) co_return std::unexpected(std::move(broker).error());
   seat.broker = std::move(*broker);
+  if (seat.peers != nullptr) seat.peers->attach(seat.broker->raft());
   seat.connections = std::make_unique<ConnectionHost>(node->config_, *seat.broker, node->log_);
   co_return core::Status();
 }
 
 /// The controller comes last: it publishes to all shards.
 core::Task<core::Status> Node::start_seats() {
+  Seat& front = *seats_.front();
+  gate_ = std::make_unique<ControllerGate>(*front.broker, front.peers.get());
+  config_.controller = gate_.get();
   for (std::size_t i = shards_.size(); i-- > 0;) {
     SENTINEL_CO_CHECK(
         co_await core::call(*shards_.front(), *shards_[i], &Node::start_seat_there, this, i));
@@ -112,25 +178,53 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
   }
   Seat& seat = *node->seats_[index];
   seat.connections->connect(std::move(hosts));
+  if (node->cluster_ != nullptr) {
+    Cluster* cluster = node->cluster_.get();
+    rpc::Peers* peers = seat.peers.get();
+    seat.events->attach(*brokers.front(), *node->gate_);
+    peers->connect(cluster->addresses(*seat.broker->image()));
+    seat.broker->on_image = [cluster, peers, index](const consensus::MetadataImage& image) {
+      peers->connect(cluster->addresses(image));
+      if (index == 0) cluster->note_image(image);
+    };
+    seat.broker->on_led = [cluster](const std::vector<consensus::GroupLeader>& led) {
+      cluster->tell_leaders(led);
+    };
+  }
   co_return co_await seat.broker->start(std::move(brokers));
 }
 
 core::Task<core::Status> Node::listen() {
   auto listener = co_await Listener::open(*shards_.front(), core::Address::any(options_.port));
   if (!listener) co_return std::unexpected(std::move(listener).error());
+  listener_ = std::move(*listener);
+  co_return core::Status();
+}
+
+void Node::accept_clients() {
   std::vector<ConnectionHost*> hosts;
   for (const auto& seat : seats_) hosts.push_back(seat->connections.get());
+  port_ = listener_->port();
   acceptor_ =
-      std::make_unique<Acceptor>(*shards_.front(), std::move(*listener), std::move(hosts), log_);
-  co_return core::Status();
+      std::make_unique<Acceptor>(*shards_.front(), std::move(listener_), std::move(hosts), log_);
 }
 
 core::Task<void> Node::close() {
   core::Shard& here = *shards_.front();
+  if (acceptor_ != nullptr && cluster_ != nullptr) {
+    for (std::size_t i = 0; i < shards_.size(); ++i)
+      co_await core::call(here, *shards_[i], &Node::hand_over_there, this, i);
+  }
+  if (gate_ != nullptr) gate_->close();
   if (acceptor_ != nullptr) co_await acceptor_->close();
+  if (listener_ != nullptr) co_await listener_->close();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(here, *shards_[i], &Node::close_connections_there, this, i);
   }
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    co_await core::call(here, *shards_[i], &Node::close_peers_there, this, i);
+  }
+  if (cluster_ != nullptr) co_await cluster_->close();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(here, *shards_[i], &Node::close_seat_there, this, i);
   }
@@ -140,6 +234,18 @@ core::Task<void> Node::close() {
 core::Task<bool> Node::close_connections_there(Node* node, std::size_t index) {
   Seat& seat = *node->seats_[index];
   if (seat.connections != nullptr) co_await seat.connections->close();
+  co_return true;
+}
+
+core::Task<bool> Node::hand_over_there(Node* node, std::size_t index) {
+  consensus::BrokerShard& broker = *node->seats_[index]->broker;
+  co_await broker.hand_over(broker.shard().deadline_in(kHandOverTime));
+  co_return true;
+}
+
+core::Task<bool> Node::close_peers_there(Node* node, std::size_t index) {
+  Seat& seat = *node->seats_[index];
+  if (seat.peers != nullptr) co_await seat.peers->close();
   co_return true;
 }
 

@@ -11,23 +11,30 @@
 #include "consensus/broker_shard.h"
 #include "consensus/data_directory.h"
 #include "core/log.h"
+#include "net/kafka/cluster.h"
 #include "net/kafka/connection_host.h"
+#include "net/kafka/controller_gate.h"
 
 namespace sentinel::net::kafka {
 
 struct NodeOptions {
   std::string data_directory;
   std::uint16_t port = 9092;  ///< 0 picks a free one.
+  /// Whose data it is; nothing: whoever's it is.
+  std::optional<std::int32_t> node_id;
+  /// The nodes of the cluster, this one among them; none: it is a cluster of its own.
+  std::vector<rpc::PeerAddress> peers;
   std::optional<HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
   std::uint64_t memory_bytes = std::uint64_t{1} << 30;     ///< See plan_memory().
   std::size_t memtable_bytes_max = std::size_t{32} << 20;  ///< Smaller in tests.
   lsm::WalOptions wal;                                     ///< Sizes only; smaller in tests.
+  consensus::RaftOptions raft = {};                        ///< The same.
 };
 
 /// Which part of the start failed; the program's exit code depends on it.
-enum class StartStep : std::uint8_t { data, network };
+enum class StartStep : std::uint8_t { data, cluster, network };
 struct StartError {
   StartStep step = StartStep::data;
   core::Error error;
@@ -41,9 +48,10 @@ class Node {
       std::vector<core::Shard*> shards, NodeOptions options, core::Log* log);
   ~Node();
 
-  [[nodiscard]] std::uint16_t port() const { return acceptor_->port(); }
+  [[nodiscard]] std::uint16_t port() const { return port_; }
   [[nodiscard]] const consensus::Identity& identity() const { return directory_->identity(); }
-  /// Stops taking requests, ends those in flight, and closes the stores. On shards[0].
+  /// Hands over what this node leads, stops taking requests, ends those in flight, and closes the
+  /// stores. On shards[0].
   core::Task<void> close();
 
  private:
@@ -56,11 +64,17 @@ class Node {
   core::Task<core::Status> open_seats();
   core::Task<void> open_seat(std::size_t index, core::Status* status);
   core::Task<core::Status> start_seats();
+  core::Task<core::Status> enter_cluster();
+  core::Task<core::Status> register_self();
   core::Task<core::Status> listen();
+  void accept_clients();
+  [[nodiscard]] HostPort client_address() const;
 
   static core::Task<core::Status> open_seat_there(Node* node, std::size_t index);
   static core::Task<core::Status> start_seat_there(Node* node, std::size_t index);
   static core::Task<bool> close_connections_there(Node* node, std::size_t index);
+  static core::Task<bool> hand_over_there(Node* node, std::size_t index);
+  static core::Task<bool> close_peers_there(Node* node, std::size_t index);
   static core::Task<bool> close_seat_there(Node* node, std::size_t index);
 
   const std::vector<core::Shard*> shards_;
@@ -70,7 +84,11 @@ class Node {
   consensus::BrokerLayout layout_;
   std::unique_ptr<consensus::DataDirectory> directory_;
   std::vector<std::unique_ptr<Seat>> seats_;
+  std::unique_ptr<Cluster> cluster_;  // Null for a cluster of one.
+  std::unique_ptr<ControllerGate> gate_;
+  std::unique_ptr<Listener> listener_;  // Until it belongs to the acceptor.
   std::unique_ptr<Acceptor> acceptor_;
+  std::uint16_t port_ = 0;
 };
 
 }  // namespace sentinel::net::kafka

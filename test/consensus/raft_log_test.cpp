@@ -14,7 +14,7 @@ using test::raft_place;
 /// Behind entry 2 of term 1: 3 and 4 of term 1, 5 of term 3, 6 and 7 of term 4. All on disk.
 RaftLog a_log() {
   return RaftLog({.start = raft_key(2, 1),
-                  .terms = {{Term(3), LogIndex(5)}},
+                  .terms = {{Term(3), raft_key(4, 1)}},
                   .base = raft_key(5, 3),
                   .tail = {raft_entry(6, 4), raft_entry(7, 4)}});
 }

@@ -19,7 +19,7 @@ struct Fixture {
   Raft raft{{.self = MemberId(1)},
             {.hard = {.term = Term(1), .vote = MemberId(2), .commit = LogIndex(1)},
              .log = {.start = raft_key(0, 0),
-                     .terms = {{Term(1), LogIndex(1)}},
+                     .terms = {{Term(1), raft_key(0, 0)}},
                      .base = raft_key(1, 1),
                      .tail = {raft_entry(2, 1), raft_entry(3, 1)}},
              .configurations = {{LogIndex(0), {{MemberId(1), MemberId(2), MemberId(3)}, {}}}}},
@@ -64,13 +64,13 @@ TEST_CASE_FIXTURE(Fixture, "the own vote counts once it is on disk") {
   CHECK(raft.is_leader());
 }
 
-TEST_CASE_FIXTURE(Fixture, "what replaces stored entries is erased first") {
+TEST_CASE_FIXTURE(Fixture, "what conflicts with the leader's log gives way to it") {
   hear(Term(2), AppendRequest{raft_place(1, 1), {raft_entry(2, 2)}, LogIndex(1)});
   const Raft::Output output = raft.take_output();
-  REQUIRE(output.erased.size() == 2);
-  CHECK(output.erased.back().index == LogIndex(2));
   REQUIRE(output.entries.size() == 1);
+  CHECK(output.entries.front().key.index == LogIndex(2));
   CHECK(output.entries.front().key.term == Term(2));
+  CHECK(raft.log().last().index == LogIndex(2));
   CHECK(output.hard->term == Term(2));
 }
 

@@ -9,198 +9,29 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
-#include "net/kafka/client.h"
-#include "net/kafka/consumer.h"
-#include "net/kafka/node.h"
-#include "net/kafka/producer.h"
 #include "test/support/budget.h"
+#include "test/support/sim_broker.h"
 #include "test/support/sim_world.h"
 
 namespace sentinel {
 
-using core::Bytes;
-using core::Shard;
-using core::Task;
-using net::HostPort;
-using net::kafka::Client;
-using net::kafka::Consumer;
-using net::kafka::Node;
-using net::kafka::Producer;
+using test::BrokerProgram;
 using test::CrashPolicy;
 using test::DiskImage;
+using test::History;
 using test::NodeContext;
 using test::NodeId;
-using test::NodeProgram;
 using test::SimWorld;
+using test::Workload;
 using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint16_t kPort = 9092;
-constexpr int kPartitions = 3;
 constexpr int kProducers = 3;
-constexpr int kBatchesPerProducer = 25;
-
-/// The broker as the server program composes it.
-class BrokerProgram final : public NodeProgram {
- public:
-  explicit BrokerProgram(const NodeContext& context)
-      : shards_(context.shards), stop_(*context.shards.front()) {}
-
-  Task<void> run(Shard& shard) override {
-    if (shard.id() != 0) co_return;
-    net::kafka::NodeOptions options;
-    options.data_directory = "/data";
-    options.port = kPort;
-    options.memtable_bytes_max = 48 << 10;
-    options.wal.segment_bytes = 128 << 10;
-    options.wal.first_segment_bytes = 16 << 10;
-    options.wal.buffer_bytes = 32 << 10;
-    auto opened = co_await Node::open(shards_, std::move(options), nullptr);
-    if (!opened) {
-      error_ = opened.error().error.message;
-      co_return;
-    }
-    node_ = std::move(*opened);
-    while (!stopping_) co_await stop_.wait();
-    co_await node_->close();
-  }
-  void request_stop() override {
-    stopping_ = true;
-    stop_.notify_all();
-  }
-  /// Why the broker could not start; empty when it could.
-  [[nodiscard]] const std::string& error() const { return error_; }
-
- private:
-  const std::vector<Shard*> shards_;
-  core::Signal stop_;
-  bool stopping_ = false;
-  std::string error_;
-  std::unique_ptr<Node> node_;
-};
-
-struct Place {
-  int partition = 0;
-  std::int64_t offset = 0;
-  friend auto operator<=>(const Place&, const Place&) = default;
-};
-
-/// What the clients know.
-struct History {
-  std::map<std::string, Place> acked;
-  std::set<std::string> attempted;
-  int producers_done = 0;
-  std::map<Place, std::string> log;
-  bool read_all = false;
-  std::string error;
-};
-
-net::kafka::ClientOptions client_options(NodeId broker) {
-  net::kafka::ClientOptions options;
-  options.bootstrap = HostPort{.host = fmt::format("node-{}", broker), .port = kPort};
-  options.connect_timeout = 2s;
-  options.request_timeout = 3s;
-  return options;
-}
-
-/// A client as soon as the broker is there.
-Task<std::unique_ptr<Client>> open_client(Shard* shard, NodeId broker) {
-  for (;;) {
-    auto client = co_await Client::open(*shard, client_options(broker));
-    if (client) co_return std::move(*client);
-    co_await core::sleep_for(*shard, 50ms);
-  }
-}
-
-Bytes make_batch(core::Random& random, const std::vector<std::string>& values) {
-  static constexpr consensus::Codec kCodecs[] = {consensus::Codec::none, consensus::Codec::none,
-                                                 consensus::Codec::lz4};
-  consensus::RecordBatchBuilder builder(kCodecs[random.below(std::size(kCodecs))]);
-  for (const std::string& value : values)
-    builder.add(1'700'000'000'000, std::nullopt, core::as_bytes(value));
-  return builder.finish();
-}
-
-/// Sends batches of unique values, one after the other, until all were answered or given up.
-Task<void> produce(Shard* shard, NodeId broker, int id, std::uint64_t seed, History* history) {
-  core::Random random(seed);
-  std::unique_ptr<Client> client = co_await open_client(shard, broker);
-  std::unique_ptr<Producer> producer;
-  for (int batch = 0; batch < kBatchesPerProducer; ++batch) {
-    while (producer == nullptr) {
-      auto opened = co_await Producer::open(*client, "events",
-                                            {.in_flight_max = 5, .delivery_timeout = 120s});
-      if (opened) {
-        producer = std::move(*opened);
-      } else {
-        co_await core::sleep_for(*shard, 100ms);
-      }
-    }
-    std::vector<std::string> values;
-    const std::uint64_t count = 1 + random.below(4);
-    for (std::uint64_t i = 0; i < count; ++i) {
-      const std::size_t padding = random.chance(0.1) ? 6000 : random.below(200);
-      values.push_back(fmt::format("{}/{:03}/{}/{}", id, batch, i, std::string(padding, 'x')));
-      history->attempted.insert(values.back());
-    }
-    const auto partition = static_cast<std::int32_t>(random.below(kPartitions));
-    auto sent = co_await producer->send(partition, make_batch(random, values));
-    if (sent && sent->base_offset >= 0) {
-      for (std::size_t i = 0; i < values.size(); ++i) {
-        history->acked[values[i]] =
-            Place{partition, sent->base_offset + static_cast<std::int64_t>(i)};
-      }
-    } else if (!sent) {
-      co_await producer->close();
-      producer.reset();
-    }
-    co_await core::sleep_for(*shard, std::chrono::milliseconds(random.below(40)));
-  }
-  if (producer != nullptr) co_await producer->close();
-  co_await client->close();
-  ++history->producers_done;
-}
-
-/// Reads every partition from its start to its end.
-Task<void> read_all(Shard* shard, NodeId broker, History* history) {
-  std::unique_ptr<Client> client = co_await open_client(shard, broker);
-  for (int partition = 0; partition < kPartitions; ++partition) {
-    auto end = co_await client->list_offset("events", partition, net::kafka::kLatestOffset,
-                                            shard->deadline_in(60s));
-    if (!end) {
-      history->error = end.error().message;
-      break;
-    }
-    Consumer consumer(*client, "events", {{.partition = partition, .begin = 0, .end = end->offset}},
-                      {});
-    while (!consumer.finished()) {
-      auto batches = co_await consumer.next(shard->deadline_in(60s));
-      if (!batches) {
-        history->error = batches.error().message;
-        break;
-      }
-      if (!batches->has_value()) break;
-      net::kafka::RecordWalk walk(std::move(**batches));
-      for (;;) {
-        auto record = walk.next();
-        if (!record) history->error = record.error().message;
-        if (!record || !record->has_value()) break;
-        history->log[Place{partition, (*record)->offset.value()}] =
-            core::as_text(*(*record)->value);
-      }
-    }
-    co_await consumer.close();
-  }
-  co_await client->close();
-  history->read_all = true;
-}
 
 /// Something goes wrong, as the seed will have it.
 void inflict(SimWorld& world, core::Random& faults, NodeId broker,
@@ -229,30 +60,6 @@ void inflict(SimWorld& world, core::Random& faults, NodeId broker,
   }
 }
 
-void check(const History& history) {
-  REQUIRE_MESSAGE(history.error.empty(), history.error);
-  std::set<std::string> seen;
-  std::map<int, std::int64_t> next_offset;
-  std::map<std::pair<int, int>, std::string> last_of_producer;
-  for (const auto& [place, value] : history.log) {
-    REQUIRE_MESSAGE(place.offset == next_offset[place.partition],
-                    "offsets have a gap before " << place.offset);
-    ++next_offset[place.partition];
-    REQUIRE_MESSAGE(history.attempted.contains(value), "a record nobody sent");
-    REQUIRE_MESSAGE(seen.insert(value).second, "twice in the log: " << value.substr(0, 20));
-    // Values of one producer sort in the order in which they were sent.
-    std::string& last = last_of_producer[{value[0], place.partition}];
-    REQUIRE_MESSAGE(last.substr(0, 8) <= value.substr(0, 8),
-                    "out of order: " << value.substr(0, 20));
-    last = value;
-  }
-  for (const auto& [value, place] : history.acked) {
-    const auto found = history.log.find(place);
-    REQUIRE_MESSAGE(found != history.log.end(), "acknowledged and lost: " << value.substr(0, 20));
-    REQUIRE_MESSAGE(found->second == value, "another record at the acknowledged offset");
-  }
-}
-
 struct RunResult {
   std::uint64_t trace_hash = 0;
   std::size_t acked = 0;
@@ -277,25 +84,18 @@ RunResult run_seed(std::uint64_t seed) {
   const NodeId broker = world.add_node(std::move(options));
   world.start(broker);
   History history;
-  core::Random workload = world.random("workload");
+  core::Random seeds = world.random("workload");
   std::vector<NodeId> clients;
   for (int i = 0; i < kProducers; ++i) {
     clients.push_back(world.add_node({}));
     world.start(clients.back());
   }
-  world.spawn(clients[0], 0, [](Shard* shard, NodeId to) -> Task<void> {
-    std::unique_ptr<Client> client = co_await open_client(shard, to);
-    for (;;) {
-      auto created = co_await client->create_topic(
-          {.name = "events", .partitions = kPartitions, .configs = {}}, shard->deadline_in(30s));
-      if (created || created.error().code == core::Errc::already_exists) break;
-    }
-    co_await client->close();
-  }(&world.shard(clients[0]), broker));
+  const Workload workload{.brokers = {broker}};
+  world.spawn(clients[0], 0, create_topic(&world.shard(clients[0]), workload));
   world.run_until([&] { return world.is_idle(clients[0]); }, 120s);
   for (int i = 0; i < kProducers; ++i) {
     const NodeId at = clients[static_cast<std::size_t>(i)];
-    world.spawn(at, 0, produce(&world.shard(at), broker, i, workload.next(), &history));
+    world.spawn(at, 0, produce(&world.shard(at), workload, i, seeds.next(), &history));
   }
   const std::uint64_t fault_count = faults.below(6);
   for (std::uint64_t i = 0; i < fault_count; ++i) {
@@ -308,7 +108,7 @@ RunResult run_seed(std::uint64_t seed) {
   REQUIRE(done == SimWorld::Outcome::done);
   REQUIRE(world.stop(broker));
   world.start(broker);
-  world.spawn(clients[0], 0, read_all(&world.shard(clients[0]), broker, &history));
+  world.spawn(clients[0], 0, read_all(&world.shard(clients[0]), workload, &history));
   REQUIRE(world.run_until([&] { return history.read_all; }, 1h) == SimWorld::Outcome::done);
   check(history);
   const std::uint32_t lives = world.life(broker);

@@ -85,8 +85,10 @@ struct BrokerBench {
     consensus::GroupId group;
     run([](SimBroker* broker, std::string topic, std::vector<consensus::ConfigEntry> settings,
            consensus::GroupId* made) -> core::Task<void> {
-      auto created = co_await broker->shard().controller().create_topic(
-          {.name = std::move(topic), .partition_count = 1, .configs = std::move(settings)});
+      consensus::NewTopic wanted;
+      wanted.name = std::move(topic);
+      wanted.configs = std::move(settings);
+      auto created = co_await broker->shard().controller().create_topic(std::move(wanted));
       CHECK(created.has_value());
       if (created) *made = created->group(consensus::PartitionIndex(0));
     }(&broker(), std::move(name), std::move(configs), &group));

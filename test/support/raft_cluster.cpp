@@ -55,11 +55,11 @@ struct Describer {
 
 std::vector<TermBegin> terms_of(const RaftCluster::Disk& disk, LogIndex until) {
   std::vector<TermBegin> terms;
-  Term before = disk.start.term;
+  EntryKey before = disk.start;
   for (const auto& [index, entry] : disk.entries) {
     if (index > until) break;
-    if (entry.key.term != before) terms.push_back({entry.key.term, index});
-    before = entry.key.term;
+    if (entry.key.term != before.term) terms.push_back({.term = entry.key.term, .before = before});
+    before = entry.key;
   }
   return terms;
 }
@@ -173,7 +173,10 @@ bool RaftCluster::persist(MemberId id) {
     disk.start_state = node.state = output.installed->state.text();
     node.applied = disk.start.index;
   }
-  for (const EntryKey& key : output.erased) disk.entries.erase(key.index);
+  if (!output.entries.empty()) {
+    disk.entries.erase(disk.entries.lower_bound(output.entries.front().key.index),
+                       disk.entries.end());
+  }
   for (const LogEntry& entry : output.entries) disk.entries[entry.key.index] = entry;
   if (output.hard.has_value()) disk.hard = *output.hard;
   if (output.stores_something()) node.raft->persisted(output.durable);

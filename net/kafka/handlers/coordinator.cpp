@@ -1,7 +1,7 @@
 /// FindCoordinator and InitProducerId.
 
 #include "net/kafka/context.h"
-#include "net/kafka/controller_calls.h"
+#include "net/kafka/controller_gate.h"
 #include "net/kafka/error_mapping.h"
 #include "net/kafka/messages/find_coordinator.h"
 #include "net/kafka/messages/init_producer_id.h"
@@ -65,7 +65,7 @@ core::Task<Reply> handle_init_producer_id(RequestContext context) {
   }
   // Without a transactional id a producer that asks again gets a new identity, whatever it had
   // before.
-  auto id = co_await new_producer_id(context.broker);
+  auto id = co_await context.config.controller->new_producer_id(context.shard());
   if (id) {
     response.producer_id = id->value();
     response.producer_epoch = 0;

@@ -60,6 +60,7 @@ struct ReadOutcome {
 };
 
 ErrorCode check_epoch(const consensus::Partition& partition, std::int32_t client_epoch) {
+  if (!partition.is_leader()) return ErrorCode::not_leader_or_follower;
   const std::int32_t epoch = consensus::leader_epoch_of(partition.leader_epoch());
   if (client_epoch < 0 || client_epoch == epoch) return ErrorCode::none;
   return client_epoch < epoch ? ErrorCode::fenced_leader_epoch : ErrorCode::unknown_leader_epoch;

@@ -15,6 +15,9 @@ namespace {
 
 using consensus::BrokerShard;
 
+/// Longer than an election: until then either a majority answers or another one leads.
+constexpr core::Duration kConfirmTime = std::chrono::seconds(5);
+
 constexpr std::int64_t kLatest = -1;
 constexpr std::int64_t kEarliest = -2;
 constexpr std::int64_t kMaxTimestamp = -3;
@@ -39,9 +42,12 @@ ListOffsetsPartitionResponse refused(std::int32_t index, ErrorCode error) {
 }
 
 core::Task<ListOffsetsPartitionResponse> look_up(consensus::Partition* partition,
-                                                 ListOffsetsPartition asked) {
+                                                 ListOffsetsPartition asked,
+                                                 core::Deadline deadline) {
   ListOffsetsPartitionResponse response;
   response.partition_index = asked.partition_index;
+  if (!partition->is_leader())
+    co_return refused(asked.partition_index, ErrorCode::not_leader_or_follower);
   const std::int32_t epoch = consensus::leader_epoch_of(partition->leader_epoch());
   if (asked.current_leader_epoch >= 0 && asked.current_leader_epoch != epoch) {
     co_return refused(asked.partition_index, asked.current_leader_epoch < epoch
@@ -49,6 +55,11 @@ core::Task<ListOffsetsPartitionResponse> look_up(consensus::Partition* partition
                                                  : ErrorCode::unknown_leader_epoch);
   }
   response.leader_epoch = epoch;
+  // Another node may lead without this one knowing: what is the latest is known only to a majority.
+  if (asked.timestamp != kEarliest && asked.timestamp != kEarliestLocal) {
+    const auto confirmed = co_await partition->confirm_leadership(deadline);
+    if (!confirmed) co_return refused(asked.partition_index, to_error_code(confirmed.error()));
+  }
   switch (asked.timestamp) {
     case kLatest: response.offset = partition->high_watermark().value(); co_return response;
     case kEarliest:
@@ -72,7 +83,7 @@ core::Task<ListOffsetsPartitionResponse> look_up_there(BrokerShard* home, consen
                                                        ListOffsetsPartition asked) {
   auto partition = co_await home->partition(group);
   if (!partition) co_return refused(asked.partition_index, to_error_code(partition.error()));
-  co_return co_await look_up(&**partition, asked);
+  co_return co_await look_up(&**partition, asked, home->shard().deadline_in(kConfirmTime));
 }
 
 bool is_repeated(const ListOffsetsTopic& topic, const ListOffsetsPartition& partition) {

@@ -1,34 +1,92 @@
-/// Metadata: this broker, and who leads the partitions of the topics asked for; creates missing
+/// Metadata: the brokers, and who leads the partitions of the topics asked for; creates missing
 /// topics where both sides allow it.
 
 #include "net/kafka/messages/metadata.h"
 
+#include <algorithm>
+
 #include "core/call.h"
 #include "net/kafka/context.h"
-#include "net/kafka/controller_calls.h"
+#include "net/kafka/controller_gate.h"
 #include "net/kafka/error_mapping.h"
 
 namespace sentinel::net::kafka {
 
 namespace {
 
-void describe(const RequestContext& context, const consensus::Topic& topic,
-              MetadataTopic& described) {
-  const std::int32_t node = context.config.node_id;
+using consensus::BrokerShard;
+using consensus::NodeId;
+
+/// What an answer is made of, all as of one moment.
+struct Known {
+  std::shared_ptr<const consensus::MetadataImage> image;
+  BrokerShard::ClusterState state;
+  std::size_t next_leader = 0;  // Leaders stand in the order in which topics are described.
+
+  [[nodiscard]] bool is_alive(NodeId node) const {
+    return image->nodes().empty() || std::ranges::binary_search(state.alive, node);
+  }
+};
+
+void describe(const consensus::Topic& topic, Known& known, MetadataTopic& described) {
   described.error_code = ErrorCode::none;
   described.name = topic.name;
   described.topic_id = topic.id;
   described.partitions.resize(static_cast<std::size_t>(topic.partition_count));
   std::int32_t index = 0;
   for (MetadataPartition& partition : described.partitions) {
+    const consensus::GroupLeader& leader = known.state.leaders[known.next_leader++];
     partition.partition_index = index;
-    partition.leader_id = node;
-    partition.leader_epoch = consensus::leader_epoch_of(
-        context.broker.term_of(topic.group(consensus::PartitionIndex(index))));
-    partition.replica_nodes = {node};
-    partition.isr_nodes = {node};
+    partition.leader_id = leader.leader.value();
+    partition.leader_epoch = consensus::leader_epoch_of(leader.term);
+    if (leader.leader == NodeId(0) || !known.is_alive(leader.leader)) {
+      partition.error_code = ErrorCode::leader_not_available;
+      partition.leader_id = -1;
+    }
+    for (const consensus::MemberId member : topic.replicas[static_cast<std::size_t>(index)]) {
+      const NodeId node = node_of(member);
+      partition.replica_nodes.push_back(node.value());
+      auto& state = known.is_alive(node) ? partition.isr_nodes : partition.offline_replicas;
+      state.push_back(node.value());
+    }
     ++index;
   }
+}
+
+void describe_brokers(const RequestContext& context, const Known& known,
+                      MetadataResponse& response) {
+  const std::int32_t self = context.config.node_id;
+  bool has_self = false;
+  for (const auto& [id, node] : known.image->nodes()) {
+    if (!known.is_alive(id)) continue;
+    has_self |= id.value() == self;
+    response.brokers.push_back(
+        {.node_id = id.value(), .host = node.host, .port = node.port, .rack = std::nullopt});
+  }
+  // Not registered yet, or a cluster of its own.
+  if (!has_self) {
+    response.brokers.push_back({.node_id = self,
+                                .host = context.endpoint.host,
+                                .port = context.endpoint.port,
+                                .rack = std::nullopt});
+  }
+  const NodeId controller = known.state.controller;
+  response.controller_id =
+      controller != NodeId(0) && known.is_alive(controller) ? controller.value() : -1;
+}
+
+core::Task<Known> ask_front(RequestContext context, std::vector<const consensus::Topic*> topics,
+                            std::shared_ptr<const consensus::MetadataImage> image) {
+  std::vector<consensus::GroupId> groups;
+  for (const consensus::Topic* topic : topics) {
+    for (std::int32_t i = 0; i < topic->partition_count; ++i)
+      groups.push_back(topic->group(consensus::PartitionIndex(i)));
+  }
+  BrokerShard& front = context.broker.home_of(consensus::kControllerGroup);
+  Known known{.image = std::move(image), .state = {}};
+  known.state = co_await core::call(context.shard(), front.shard(), &BrokerShard::describe_cluster,
+                                    &front, std::move(groups));
+  co_return known;
 }
 
 /// The topic that is asked for by name, made now if it may be.
@@ -37,9 +95,11 @@ core::Task<ErrorCode> find_or_create(RequestContext context, std::string name, b
   if (context.broker.image()->find(name) != nullptr) co_return ErrorCode::none;
   if (!may_create || !context.config.auto_create_topics)
     co_return ErrorCode::unknown_topic_or_partition;
-  consensus::NewTopic topic{
-      .name = std::move(name), .partition_count = context.config.default_partitions, .configs = {}};
-  auto created = co_await create_topic(context.broker, std::move(topic), false);
+  consensus::NewTopic topic;
+  topic.name = std::move(name);
+  topic.partition_count = context.config.default_partitions;
+  auto created =
+      co_await context.config.controller->create_topic(context.shard(), std::move(topic), false);
   // Another client may have been faster.
   if (!created && created.error() != consensus::Errc::topic_already_exists)
     co_return to_error_code(created.error());
@@ -79,31 +139,30 @@ core::Task<Reply> handle_metadata(RequestContext context) {
   auto request = decode_body<MetadataRequest>(context);
   if (!request) co_return Reply::close(request.error().message);
   MetadataResponse response;
-  response.brokers.push_back({.node_id = context.config.node_id,
-                              .host = context.endpoint.host,
-                              .port = context.endpoint.port,
-                              .rack = std::nullopt});
   response.cluster_id = context.config.cluster_id;
-  response.controller_id = context.config.node_id;
   const bool all = request->wants_all_topics(context.version);
   if (!all) co_await describe_requested(context, std::move(*request), &response);
-  // From here on nothing waits: names in the response point into this image.
+  // Names in the response point into this image.
   const std::shared_ptr<const consensus::MetadataImage> image = context.broker.image();
+  std::vector<const consensus::Topic*> topics;
   if (all) {
-    for (const auto& [name, topic] : image->topics())
-      describe(context, topic, response.topics.emplace_back());
-    co_return reply(context, response);
-  }
-  for (MetadataTopic& described : response.topics) {
-    if (described.error_code != ErrorCode::none) continue;
-    const consensus::Topic* topic =
-        described.name.has_value() ? image->find(*described.name) : image->find(described.topic_id);
-    if (topic == nullptr) {
-      described.error_code = ErrorCode::unknown_topic_or_partition;
-      continue;
+    for (const auto& [name, topic] : image->topics()) topics.push_back(&topic);
+    response.topics.resize(topics.size());
+  } else {
+    for (MetadataTopic& described : response.topics) {
+      if (described.error_code != ErrorCode::none) continue;
+      const consensus::Topic* topic = described.name.has_value() ? image->find(*described.name)
+                                                                 : image->find(described.topic_id);
+      if (topic == nullptr) described.error_code = ErrorCode::unknown_topic_or_partition;
+      if (topic != nullptr) topics.push_back(topic);
     }
-    describe(context, *topic, described);
   }
+  Known known = co_await ask_front(context, topics, image);
+  std::size_t next = 0;
+  for (MetadataTopic& described : response.topics) {
+    if (described.error_code == ErrorCode::none) describe(*topics[next++], known, described);
+  }
+  describe_brokers(context, known, response);
   co_return reply(context, response);
 }
 

@@ -22,6 +22,10 @@ core::Task<LeaderEpochPartitionResponse> look_up_there(BrokerShard* home, consen
     response.error_code = to_error_code(partition.error());
     co_return response;
   }
+  if (!(*partition)->is_leader()) {
+    response.error_code = ErrorCode::not_leader_or_follower;
+    co_return response;
+  }
   const std::int32_t epoch = consensus::leader_epoch_of((*partition)->leader_epoch());
   if (asked.current_leader_epoch >= 0 && asked.current_leader_epoch != epoch) {
     response.error_code = asked.current_leader_epoch < epoch ? ErrorCode::fenced_leader_epoch

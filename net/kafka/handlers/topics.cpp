@@ -7,7 +7,7 @@
 
 #include "consensus/topic_config.h"
 #include "net/kafka/context.h"
-#include "net/kafka/controller_calls.h"
+#include "net/kafka/controller_gate.h"
 #include "net/kafka/error_mapping.h"
 #include "net/kafka/messages/create_topics.h"
 #include "net/kafka/messages/delete_topics.h"
@@ -23,7 +23,7 @@ struct TopicError {
   std::string message;
 };
 
-TopicError check_assignments(const CreatableTopic& asked, std::int32_t node_id) {
+TopicError check_assignments(const CreatableTopic& asked) {
   if (asked.num_partitions != -1 || asked.replication_factor != -1) {
     return {ErrorCode::invalid_request,
             "give either counts or an assignment of replicas, not both"};
@@ -36,8 +36,8 @@ TopicError check_assignments(const CreatableTopic& asked, std::int32_t node_id) 
               "partitions must be numbered from 0 without a gap"};
     }
     seen[index] = true;
-    if (assignment.broker_ids.size() != 1 || assignment.broker_ids.front() != node_id) {
-      return {ErrorCode::invalid_replica_assignment, fmt::format("the only broker is {}", node_id)};
+    if (assignment.broker_ids.empty()) {
+      return {ErrorCode::invalid_replica_assignment, "a partition needs at least one broker"};
     }
   }
   return {};
@@ -51,21 +51,24 @@ TopicError check_counts(const CreatableTopic& asked) {
     return {ErrorCode::invalid_partitions,
             fmt::format("a topic has at most {} partitions", consensus::kPartitionsPerTopicMax)};
   }
-  if (asked.replication_factor != -1 && asked.replication_factor != 1) {
-    return {ErrorCode::invalid_replication_factor,
-            fmt::format("replication factor {} needs as many brokers, and there is 1",
-                        asked.replication_factor)};
+  if (asked.replication_factor != -1 && asked.replication_factor < 1) {
+    return {ErrorCode::invalid_replication_factor, "a replication factor is at least 1"};
   }
   return {};
 }
 
 TopicError to_new_topic(const CreatableTopic& asked, const BrokerConfig& config,
                         consensus::NewTopic& topic) {
-  TopicError error =
-      asked.assignments.empty() ? check_counts(asked) : check_assignments(asked, config.node_id);
+  TopicError error = asked.assignments.empty() ? check_counts(asked) : check_assignments(asked);
   if (error.code != ErrorCode::none) return error;
   topic.name = asked.name;
   topic.partition_count = asked.num_partitions;
+  topic.replication_factor = asked.replication_factor;
+  topic.assignment.resize(asked.assignments.size());
+  for (const CreatableReplicaAssignment& each : asked.assignments) {
+    for (const std::int32_t id : each.broker_ids)
+      topic.assignment[static_cast<std::size_t>(each.partition_index)].emplace_back(id);
+  }
   if (!asked.assignments.empty())
     topic.partition_count = static_cast<std::int32_t>(asked.assignments.size());
   if (topic.partition_count == -1) topic.partition_count = config.default_partitions;
@@ -78,17 +81,31 @@ TopicError to_new_topic(const CreatableTopic& asked, const BrokerConfig& config,
   return {};
 }
 
+TopicError refusal_of(consensus::Errc error, std::int32_t factor) {
+  if (error == consensus::Errc::invalid_replication_factor) {
+    return {
+        ErrorCode::invalid_replication_factor,
+        fmt::format("replication factor {} needs as many brokers, and fewer are there", factor)};
+  }
+  if (error == consensus::Errc::invalid_members) {
+    return {ErrorCode::invalid_replica_assignment,
+            "a partition is assigned to a broker that is not there, or twice to one"};
+  }
+  return {to_error_code(error), std::string(consensus::to_string(error))};
+}
+
 core::Task<TopicError> create_one(RequestContext context, CreatableTopic asked, bool validate_only,
                                   CreatedTopic* created) {
   consensus::NewTopic topic;
   TopicError error = to_new_topic(asked, context.config, topic);
   if (error.code != ErrorCode::none) co_return error;
   created->num_partitions = topic.partition_count;
-  created->replication_factor = 1;
-  auto result = co_await create_topic(context.broker, std::move(topic), validate_only);
-  if (!result)
-    co_return TopicError{to_error_code(result.error()),
-                         std::string(consensus::to_string(result.error()))};
+  const std::int32_t factor = topic.replication_factor;
+  auto result = co_await context.config.controller->create_topic(context.shard(), std::move(topic),
+                                                                 validate_only);
+  if (!result) co_return refusal_of(result.error(), factor);
+  if (!result->replicas.empty())
+    created->replication_factor = static_cast<std::int16_t>(result->replicas.front().size());
   created->topic_id = result->id;
   created->configs.emplace();
   for (const CreatableTopicConfig& each : asked.configs) {
@@ -148,7 +165,7 @@ core::Task<Reply> handle_delete_topics(RequestContext context) {
     }
     deleted.name = names.emplace_back(topic->name);
     deleted.topic_id = topic->id;
-    auto result = co_await delete_topic(context.broker, topic->id);
+    auto result = co_await context.config.controller->delete_topic(context.shard(), topic->id);
     if (!result) deleted.error_code = to_error_code(result.error());
   }
   co_return reply(context, response);
