@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <deque>
+#include <set>
 
 #include "consensus/topic_config.h"
 #include "core/call.h"
@@ -24,6 +26,10 @@ struct BrokerShard::Use::Slot {
 };
 
 namespace {
+
+/// All that a group has.
+constexpr std::array kStateKinds{StateKind::snapshot,   StateKind::log_start, StateKind::cleaning,
+                                 StateKind::hard_state, StateKind::members,   StateKind::terms};
 
 RaftOptions raft_options(const BrokerLayout& layout) {
   RaftOptions options = layout.raft;
@@ -55,6 +61,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       read_ahead_(shard, layout.read_ahead),
       raft_(shard, raft_options(layout), transport, this),
       image_(std::make_shared<const MetadataImage>()),
+      keeper_(shard, raft_, keeper_rules()),
       retention_(shard, *this),
       cleaner_(shard, *this),
       scope_(shard) {}
@@ -147,7 +154,11 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   if (first) {
     self->retention_.start();
     self->cleaner_.start();
+    self->keeper_.start();
+  } else {
+    self->note_placement(*old);
   }
+  self->keeper_.look_at_all();
   // Topics may have come and gone between two images, and an earlier life may have had them.
   const auto deleted = self->image_->deleted_groups();
   const bool passed_by = !deleted.empty() && deleted.back().second > old->next_group();
@@ -234,9 +245,7 @@ core::Task<void> BrokerShard::erase_partition(GroupId group) {
   lsm::Db& db = store_of(group);
   discard_groups(db, group, GroupId(group.value() + 1));
   lsm::WriteBatch states;
-  for (const StateKind kind : {StateKind::snapshot, StateKind::log_start, StateKind::cleaning,
-                               StateKind::hard_state, StateKind::members, StateKind::terms})
-    states.remove(state_key(group, kind));
+  for (const StateKind kind : kStateKinds) states.remove(state_key(group, kind));
   co_await db.write(std::move(states));
 }
 
@@ -292,17 +301,144 @@ core::Task<void> BrokerShard::look_ahead_in(Use partition, ReadRequest request) 
 
 Configuration BrokerShard::base_of(GroupId group) const {
   Configuration base;
-  if (const Topic* topic = image_->topic_of(group); topic != nullptr)
-    base.voters = topic->replicas_of(group);
+  const Topic* topic = image_->topic_of(group);
+  if (topic != nullptr && !image_->has_moved(group)) base.voters = topic->replicas_of(group);
   std::ranges::sort(base.voters);
   return base;
 }
 
 bool BrokerShard::is_placed_here(GroupId group) const {
   const Topic* topic = image_->topic_of(group);
-  if (topic == nullptr) return false;
-  const std::vector<MemberId>& replicas = topic->replicas_of(group);
-  return std::ranges::find(replicas, layout_.self) != replicas.end();
+  return topic != nullptr && topic->is_placed_on(group, layout_.self);
+}
+
+/// Partitions that have come here, or have gone.
+void BrokerShard::note_placement(const MetadataImage& before) {
+  std::vector<GroupId> came;
+  for (const auto& [name, topic] : image_->topics()) {
+    const Topic* old = before.find(topic.id);
+    if (old == nullptr || (old->replicas == topic.replicas && old->leaving == topic.leaving))
+      continue;
+    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+      const GroupId group = topic.group(PartitionIndex(i));
+      if (!is_home_of(group)) continue;
+      const bool was_here = old->is_placed_on(group, layout_.self);
+      const bool is_here = topic.is_placed_on(group, layout_.self);
+      if (is_here && !was_here) {
+        retention_.add(group, retention_limits(topic), false);
+        cleaner_.add(group, cleaning_rules(topic), false);
+        came.push_back(group);
+      }
+      // Before that an older state of the metadata may be speaking, of an earlier stay.
+      if (was_here && !is_here && caught_up_) scope_.spawn(release_partition(group));
+    }
+  }
+  if (!came.empty()) scope_.spawn(open_replicated(std::move(came)));
+}
+
+core::Task<bool> BrokerShard::note_caught_up(BrokerShard* self) {
+  if (!std::exchange(self->caught_up_, true)) self->scope_.spawn(self->release_strays());
+  co_return true;
+}
+
+/// What an earlier life had here and is elsewhere now.
+core::Task<void> BrokerShard::release_strays() {
+  std::set<GroupId> strays;
+  for (const auto& [number, store] : stores_) {
+    lsm::Cursor cursor = store->cursor(states_begin());
+    core::Status status = co_await cursor.seek(lsm::KeyTarget(states_begin()));
+    while (status && cursor.valid()) {
+      const auto key = StateKey::decode(cursor.key());
+      if (key && key->group != kControllerGroup && image_->has_group(key->group) &&
+          !is_placed_here(key->group))
+        strays.insert(key->group);
+      status = co_await cursor.next();
+    }
+  }
+  for (const GroupId group : strays) {
+    if (scope_.cancelled()) co_return;
+    co_await release_partition(group);
+  }
+}
+
+/// The partition is elsewhere now. It may come back, so its keys are removed one by one: what was
+/// discarded could not be written again.
+core::Task<void> BrokerShard::release_partition(GroupId group) {
+  retention_.remove(group);
+  cleaner_.remove(group);
+  if (const auto found = slots_.find(group); found != slots_.end()) {
+    Slot& slot = *found->second;
+    slot.dropping = true;
+    if (slot.partition != nullptr) slot.partition->close_for_deletion();
+    slot.changed.notify_all();
+    while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
+    if (slot.partition != nullptr) co_await slot.partition->close();
+    slots_.erase(group);
+  }
+  if (is_placed_here(group)) co_return;  // Back already; it begins with what it has.
+  const core::Status erased = co_await erase_slowly(group);
+  if (!erased && layout_.log != nullptr)
+    layout_.log->write(core::LogLevel::error, "cannot erase group {}: {}", group,
+                       erased.error().message);
+  if (is_placed_here(group)) co_await partition(group);
+}
+
+core::Task<core::Status> BrokerShard::erase_slowly(GroupId group) {
+  constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
+  lsm::Db& db = store_of(group);
+  lsm::WriteBatch states;
+  for (const StateKind kind : kStateKinds) states.remove(state_key(group, kind));
+  co_await db.write(std::move(states));
+  for (const auto& [begin, end] :
+       {std::pair(entries_begin(group), entries_end(group)),
+        std::pair(index_begin(group), index_begin(GroupId(group.value() + 1)))}) {
+    lsm::Cursor cursor = db.cursor(begin, end);
+    SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(begin)));
+    lsm::WriteBatch removals;
+    while (cursor.valid() && !scope_.cancelled()) {
+      removals.remove(cursor.key());
+      if (removals.body_bytes() >= kBatchBytes) co_await db.write(std::exchange(removals, {}));
+      SENTINEL_CO_CHECK(co_await cursor.next());
+    }
+    if (!removals.empty()) co_await db.write(std::move(removals));
+  }
+  co_return core::Status();
+}
+
+void BrokerShard::report_settled(core::Task<void> report) {
+  // What is left out is said again.
+  constexpr std::size_t kReportsMax = 8;
+  if (reports_ >= kReportsMax || scope_.cancelled()) return;
+  ++reports_;
+  scope_.spawn(run_report(std::move(report)));
+}
+
+core::Task<void> BrokerShard::run_report(core::Task<void> report) {
+  co_await std::move(report);
+  --reports_;
+}
+
+std::optional<WantedMembers> BrokerShard::wanted_members(GroupId group) const {
+  if (group == kControllerGroup)
+    return controller_ == nullptr ? std::nullopt : controller_->wanted_members();
+  const Topic* topic = image_->topic_of(group);
+  if (topic == nullptr) return std::nullopt;
+  return WantedMembers{.voters = topic->replicas_of(group), .learners = {}};
+}
+
+MembershipKeeper::Rules BrokerShard::keeper_rules() {
+  return {.wanted = [this](GroupId group) { return wanted_members(group); },
+          .is_gone = [this](MemberId member) { return image_->is_gone(member); },
+          .is_alive = [this](NodeId node) { return is_alive(node); },
+          .settled =
+              [this](GroupId group, std::vector<MemberId> voters) {
+                if (on_settled) on_settled(group, std::move(voters));
+              },
+          .unsettled =
+              [this](GroupId group) {
+                const Topic* topic = image_->topic_of(group);
+                return topic != nullptr && topic->is_moving(group);
+              }};
 }
 
 /// Partitions that other nodes have too take part from the start on: they may be needed for a vote.
@@ -319,10 +455,21 @@ void BrokerShard::on_role(const Replica& replica) {
   const Raft& raft = replica.raft();
   // That a group without others leads itself is known without being said.
   if (raft.is_alone() && raft.term() == kFirstTerm) return;
+  if (replica.is_leader()) keeper_.look_at(replica.group());
   const auto leader = raft.leader();
+  if (layout_.log != nullptr && layout_.log->enabled(core::LogLevel::debug)) {
+    layout_.log->write(core::LogLevel::debug,
+                       "group {}: term {}, leader {}{}, log up to {}, applied {}, {} voters",
+                       replica.group(), raft.term(), node_of(leader.value_or(MemberId(0))),
+                       replica.is_leader() ? " (this node)" : "", raft.log().last().index,
+                       replica.commit_index(), raft.configuration().voters.size());
+  }
   if (!leader.has_value() || (raft.is_leader() && !replica.is_leader())) return;
   leaders_news_.push_back(
-      {.group = replica.group(), .term = raft.term(), .leader = node_of(*leader)});
+      {.group = replica.group(),
+       .term = raft.term(),
+       .leader = node_of(*leader),
+       .in_sync = replica.is_leader() ? raft_.in_sync(replica.group()) : std::vector<NodeId>()});
   if (std::exchange(telling_, true)) return;
   scope_.spawn(tell_leaders());
 }
@@ -358,7 +505,7 @@ GroupLeader BrokerShard::leader_of(GroupId group) const {
   if (!alone) return known;
   const MemberId only =
       group == kControllerGroup ? layout_.self : topic->replicas_of(group).front();
-  return {.group = group, .term = kFirstTerm, .leader = node_of(only)};
+  return {.group = group, .term = kFirstTerm, .leader = node_of(only), .in_sync = {node_of(only)}};
 }
 
 core::Task<BrokerShard::ClusterState> BrokerShard::describe_cluster(BrokerShard* self,
@@ -375,6 +522,7 @@ core::Task<BrokerShard::ClusterState> BrokerShard::describe_cluster(BrokerShard*
 core::Task<void> BrokerShard::hand_over(core::Deadline deadline) {
   while (raft_.hand_over() && !deadline.passed(shard_.now()))
     co_await core::sleep_for(shard_, MultiRaft::kTick / 10);
+  raft_.give_up_waiting();
 }
 
 bool BrokerShard::is_alive(NodeId node) const {
@@ -462,6 +610,7 @@ core::Task<void> BrokerShard::close() {
   for (auto& [group, slot] : slots_) {              // lint: order does not matter
     if (slot->partition != nullptr) slot->partition->close_for_deletion();
   }
+  co_await keeper_.close();
   co_await retention_.close();
   co_await cleaner_.close();
   co_await scope_.close();

@@ -18,6 +18,7 @@
 #include "consensus/controller.h"
 #include "consensus/data_directory.h"
 #include "consensus/leader_table.h"
+#include "consensus/membership_keeper.h"
 #include "consensus/metadata.h"
 #include "consensus/multi_raft.h"
 #include "consensus/partition.h"
@@ -133,8 +134,17 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
     NodeId controller;                 ///< 0 while none is known.
   };
   static core::Task<ClusterState> describe_cluster(BrokerShard* self, std::vector<GroupId> groups);
-  /// Hands the groups that this node leads to others, as far as there are others that can.
+  /// Hands the groups that this node leads to others, as far as there are others that can. After it
+  /// nothing here waits for other nodes any more.
   core::Task<void> hand_over(core::Deadline deadline);
+  /// What this node has is what the cluster knows: data that are placed elsewhere may go.
+  static core::Task<bool> note_caught_up(BrokerShard* self);
+  /// Another node can be reached again.
+  void note_link_up() { keeper_.look_at_all(); }
+  /// Runs what on_settled() began, a few at a time.
+  void report_settled(core::Task<void> report);
+  /// Called where a group has the members that the metadata want, until those say so too.
+  std::function<void(GroupId, std::vector<MemberId>)> on_settled;
   /// Called on each shard when it has another image.
   std::function<void(const MetadataImage&)> on_image;
   /// Called on shard 0 when this node has begun to lead groups; set before start().
@@ -153,6 +163,13 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void on_role(const Replica& replica) override;
   core::Task<void> tell_leaders();
   core::Task<void> open_replicated(std::vector<GroupId> groups);
+  void note_placement(const MetadataImage& before);
+  core::Task<void> release_partition(GroupId group);
+  core::Task<core::Status> erase_slowly(GroupId group);
+  core::Task<void> release_strays();
+  core::Task<void> run_report(core::Task<void> report);
+  MembershipKeeper::Rules keeper_rules();
+  [[nodiscard]] std::optional<WantedMembers> wanted_members(GroupId group) const;
   void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
@@ -180,6 +197,9 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   std::unordered_map<GroupId, std::unique_ptr<Slot>> slots_;
   std::unordered_map<std::uint64_t, core::CancelSource*> waits_;
   std::uint64_t wait_keys_ = 0;
+  MembershipKeeper keeper_;
+  bool caught_up_ = false;
+  std::size_t reports_ = 0;
   LeaderTable leaders_;  // On shard 0.
   std::vector<GroupLeader> leaders_news_;
   bool telling_ = false;

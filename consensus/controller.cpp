@@ -18,19 +18,19 @@ constexpr std::uint64_t kEntriesPerSnapshot = 4096;
 constexpr std::int32_t kReplicasDefault = 3;
 
 /// As the client has chosen, if all of it can be.
-Result<std::vector<std::vector<MemberId>>> placed_as_asked(const NewTopic& topic,
-                                                           const std::vector<BrokerNode>& nodes) {
+Result<std::vector<std::vector<MemberId>>> placed_as_asked(
+    const NewTopic& topic, const std::vector<PlaceableNode>& nodes) {
   if (std::ssize(topic.assignment) != topic.partition_count)
     return std::unexpected(Errc::invalid_members);
   std::vector<std::vector<MemberId>> placed;
   for (const std::vector<NodeId>& asked : topic.assignment) {
     std::vector<MemberId>& replicas = placed.emplace_back();
     for (const NodeId id : asked) {
-      const auto node = std::ranges::find(nodes, id, &BrokerNode::id);
+      const auto node = std::ranges::find(nodes, id, &PlaceableNode::id);
       const bool usable =
-          node != nodes.end() && std::ranges::find(replicas, node->member()) == replicas.end();
+          node != nodes.end() && std::ranges::find(replicas, node->member) == replicas.end();
       if (!usable) return std::unexpected(Errc::invalid_members);
-      replicas.push_back(node->member());
+      replicas.push_back(node->member);
     }
     if (replicas.empty()) return std::unexpected(Errc::invalid_members);
   }
@@ -40,8 +40,9 @@ Result<std::vector<std::vector<MemberId>>> placed_as_asked(const NewTopic& topic
 /// How many replicas, and first ones, each node has.
 class PlacementLoad {
  public:
-  PlacementLoad(const std::vector<BrokerNode>& nodes, const MetadataImage& image) {
-    for (const BrokerNode& node : nodes) loads_.push_back({.member = node.member()});
+  PlacementLoad(const std::vector<PlaceableNode>& nodes, const MetadataImage& image) {
+    for (const PlaceableNode& node : nodes)
+      loads_.push_back({.member = node.member, .away = !node.alive});
     for (const auto& [name, topic] : image.topics()) {
       for (const std::vector<MemberId>& replicas : topic.replicas) {
         for (const MemberId member : replicas) note(member, member == replicas.front());
@@ -51,14 +52,15 @@ class PlacementLoad {
 
   /// The nodes for one more partition: to lead who leads least, then who has least.
   std::vector<MemberId> choose(std::size_t count) {
-    const auto first = std::ranges::min_element(
-        loads_, {}, [](const Load& load) { return std::tuple(load.leads, load.has, load.member); });
+    const auto first = std::ranges::min_element(loads_, {}, [](const Load& load) {
+      return std::tuple(load.away, load.leads, load.has, load.member);
+    });
     std::vector<MemberId> chosen{first->member};
     note(chosen.front(), true);
     while (chosen.size() < count) {
       const auto next = std::ranges::min_element(loads_, {}, [&](const Load& load) {
-        return std::tuple(std::ranges::find(chosen, load.member) != chosen.end(), load.has,
-                          load.member);
+        return std::tuple(std::ranges::find(chosen, load.member) != chosen.end(), load.away,
+                          load.has, load.member);
       });
       chosen.push_back(next->member);
       note(next->member, false);
@@ -69,6 +71,7 @@ class PlacementLoad {
  private:
   struct Load {
     MemberId member;
+    bool away = false;
     std::size_t leads = 0;
     std::size_t has = 0;
   };
@@ -110,6 +113,12 @@ core::Task<core::Result<std::unique_ptr<Controller>>> Controller::open(core::Sha
   controller->published_version_ = controller->image_.version();
   controller->scope_.spawn(controller->publish_loop());
   controller->replica_.begin();
+  // A new cluster has its first controller at once.
+  const Raft& raft = controller->replica_.raft();
+  const bool is_new = raft.log().last().index == LogIndex(0) && raft.term() == kFirstTerm;
+  const std::vector<MemberId>& voters = raft.configuration().voters;
+  if (is_new && !raft.is_leader() && !voters.empty() && voters.front() == host.self())
+    controller->replica_.campaign();
   co_return controller;
 }
 
@@ -225,6 +234,7 @@ core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
                    .first_group = GroupId(0),
                    .partition_count = topic.partition_count,
                    .replicas = std::move(*placed),
+                   .leaving = {},
                    .configs = std::move(topic.configs)};
   const auto done = co_await propose(encode_command(CommandType::create_topic, command));
   if (!done) co_return std::unexpected(done.error());
@@ -247,29 +257,32 @@ core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
   co_return deleted;
 }
 
-std::vector<BrokerNode> Controller::nodes_alive() const {
-  std::vector<BrokerNode> alive;
-  for (const auto& [id, node] : image_.nodes()) {
-    if (id == node_of(self_) || is_alive_(id)) alive.push_back(node);
+/// Those that have registered, and those that take part in the controller's group and have not yet.
+std::vector<PlaceableNode> Controller::placeable_nodes() const {
+  std::vector<PlaceableNode> nodes;
+  const auto is_alive = [this](NodeId id) { return id == node_of(self_) || is_alive_(id); };
+  for (const auto& [id, node] : image_.nodes())
+    nodes.push_back({.id = id, .member = node.member(), .alive = is_alive(id)});
+  for (const MemberId member : replica_.raft().configuration().voters) {
+    const NodeId id = node_of(member);
+    if (!image_.nodes().contains(id))
+      nodes.push_back({.id = id, .member = member, .alive = is_alive(id)});
   }
-  // A node that is a cluster of its own does not register.
-  if (image_.nodes().empty()) {
-    BrokerNode alone;
-    alone.id = node_of(self_);
-    alone.disk_number = static_cast<std::int32_t>(self_.value() >> 32);
-    alive.push_back(std::move(alone));
-  }
-  return alive;
+  return nodes;
 }
 
 /// Spreads replicas, and among them those that lead, over the nodes that are there.
 Result<std::vector<std::vector<MemberId>>> Controller::place(const NewTopic& topic) const {
-  const std::vector<BrokerNode> nodes = nodes_alive();
+  const std::vector<PlaceableNode> nodes = placeable_nodes();
   if (!topic.assignment.empty()) return placed_as_asked(topic, nodes);
-  const auto there = static_cast<std::int32_t>(nodes.size());
+  const auto known = static_cast<std::int32_t>(nodes.size());
+  const auto alive =
+      static_cast<std::int32_t>(std::ranges::count(nodes, true, &PlaceableNode::alive));
   std::int32_t factor = topic.replication_factor;
-  if (factor == -1) factor = std::min(there, kReplicasDefault);
-  if (factor < 1 || factor > there) return std::unexpected(Errc::invalid_replication_factor);
+  if (factor == -1) factor = std::min(known, kReplicasDefault);
+  // A node that is away for a while gets its share; what a majority is missing for could not begin.
+  if (factor < 1 || factor > known || factor / 2 + 1 > alive)
+    return std::unexpected(Errc::invalid_replication_factor);
   PlacementLoad load(nodes, image_);
   std::vector<std::vector<MemberId>> placed;
   for (std::int32_t i = 0; i < topic.partition_count; ++i)
@@ -294,6 +307,44 @@ core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
   if (registered == image_.nodes().end() || registered->second.disk_id != disk)
     co_return std::unexpected(Errc::stale_disk);
   co_return registered->second;
+}
+
+core::Task<Result<void>> Controller::place_group(GroupId group, std::vector<NodeId> nodes) {
+  if (image_.topic_of(group) == nullptr)
+    co_return std::unexpected(Errc::unknown_topic_or_partition);
+  NewTopic one;
+  one.assignment = {std::move(nodes)};
+  auto placed = placed_as_asked(one, placeable_nodes());
+  if (!placed) co_return std::unexpected(placed.error());
+  co_return co_await propose(encode_command(CommandType::place_group,
+                                            PlaceGroupCommand{group, std::move(placed->front())}));
+}
+
+core::Task<Result<void>> Controller::settle_group(GroupId group, std::vector<MemberId> replicas) {
+  co_return co_await propose(
+      encode_command(CommandType::settle_group, SettleGroupCommand{group, std::move(replicas)}));
+}
+
+/// Those that vote go on, as long as their disks are there; others take the places of those that
+/// are gone. More than five would make each decision wait for more disks.
+std::optional<WantedMembers> Controller::wanted_members() const {
+  constexpr std::size_t kMany = 5;
+  constexpr std::size_t kFew = 3;
+  const auto& nodes = image_.nodes();
+  // Nodes that are there and have not been heard of since their cluster began register soon.
+  if (nodes.empty()) return std::nullopt;
+  const Configuration& now = replica_.raft().configuration();
+  WantedMembers wanted;
+  for (const MemberId voter : now.voters) {
+    if (!image_.is_gone(voter)) wanted.voters.push_back(voter);
+  }
+  const std::size_t voters = nodes.size() >= kMany ? kMany : kFew;
+  for (const auto& [id, node] : nodes) {
+    if (wanted.has(node.member())) continue;
+    auto& to = wanted.voters.size() < voters ? wanted.voters : wanted.learners;
+    to.push_back(node.member());
+  }
+  return wanted;
 }
 
 core::Task<Result<ProducerId>> Controller::new_producer_id() {

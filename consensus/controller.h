@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "consensus/membership.h"
 #include "consensus/metadata.h"
 #include "consensus/replica.h"
 #include "core/random.h"
@@ -35,6 +36,13 @@ struct NewTopic {
     visit(self.assignment);
     visit(self.configs);
   }
+};
+
+/// A node that partitions can be placed on.
+struct PlaceableNode {
+  NodeId id;
+  MemberId member;
+  bool alive = false;
 };
 
 class Controller final : public StateMachine {
@@ -72,6 +80,13 @@ class Controller final : public StateMachine {
   core::Task<Result<BrokerNode>> register_node(BrokerNode node);
   /// Errc::unknown_topic_or_partition.
   core::Task<Result<Topic>> delete_topic(core::Uuid id);
+  /// Where a partition is to be. Errc::unknown_topic_or_partition; invalid_members when a node is
+  /// not there.
+  core::Task<Result<void>> place_group(GroupId group, std::vector<NodeId> nodes);
+  /// A group has the members that were wanted.
+  core::Task<Result<void>> settle_group(GroupId group, std::vector<MemberId> replicas);
+  /// Who is to take part in the controller's own group: a few nodes vote, all others learn.
+  [[nodiscard]] std::optional<WantedMembers> wanted_members() const;
   /// An id that was never given out before, also across restarts.
   core::Task<Result<ProducerId>> new_producer_id();
   core::Task<void> close();
@@ -84,7 +99,7 @@ class Controller final : public StateMachine {
   core::Task<core::Status> recover(Configuration base);
   core::Task<Result<void>> propose(core::Bytes command);
   [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place(const NewTopic& topic) const;
-  [[nodiscard]] std::vector<BrokerNode> nodes_alive() const;
+  [[nodiscard]] std::vector<PlaceableNode> placeable_nodes() const;
   core::Task<void> publish_loop();
 
   core::Shard& shard_;

@@ -130,14 +130,14 @@ core::Task<core::Status> DataDirectory::read_identity() {
 
 core::Status DataDirectory::check_owner(const Options& options) const {
   if (options.node_id.has_value() && *options.node_id != identity_.node_id) {
-    return core::fail(core::Errc::invalid_argument,
+    return core::fail(core::Errc::refused,
                       fmt::format("{} belongs to node {}; start it with --node-id {}, or give "
                                   "another --data",
                                   path_, identity_.node_id, identity_.node_id));
   }
   if (!options.alone || identity_.founders.size() == 1) return {};
   return core::fail(
-      core::Errc::invalid_argument,
+      core::Errc::refused,
       fmt::format("{} belongs to node {} of a cluster; give its --node-id and --peers", path_,
                   identity_.node_id));
 }

@@ -69,8 +69,8 @@ class DataDirectory {
     bool alone = true;  ///< A new one is a cluster of its own.
   };
   /// Locks the directory, made if need be, and reads its identity or gives it one. Errors: busy
-  /// (another process has it), not_permitted, invalid_argument (it belongs to another node, or to a
-  /// cluster while it is to be alone), newer_format, corruption, no_space; the message says what to
+  /// (another process has it), not_permitted, refused (it belongs to another node, or to a cluster
+  /// while it is to be alone), newer_format, corruption, no_space; the message says what to
   /// do.
   static core::Task<core::Result<std::unique_ptr<DataDirectory>>> open(core::Shard& shard,
                                                                        std::string path,

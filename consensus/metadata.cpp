@@ -9,6 +9,7 @@ namespace {
 struct StoredImage {
   std::vector<Topic> topics;
   std::vector<BrokerNode> nodes;
+  std::vector<GroupId> moved;
   GroupId next_group;
   ProducerId next_producer_id;
   std::uint64_t version = 0;
@@ -16,6 +17,7 @@ struct StoredImage {
   static void fields(auto& self, auto& visit) {
     visit(self.topics);
     visit(self.nodes);
+    visit(self.moved);
     visit(self.next_group);
     visit(self.next_producer_id);
     visit(self.version);
@@ -26,6 +28,7 @@ bool sound(const Topic& topic) {
   return is_legal_topic_name(topic.name) && topic.partition_count > 0 &&
          topic.partition_count <= kPartitionsPerTopicMax &&
          std::ssize(topic.replicas) == topic.partition_count &&
+         (topic.leaving.empty() || topic.leaving.size() == topic.replicas.size()) &&
          std::ranges::none_of(topic.replicas, &std::vector<MemberId>::empty);
 }
 
@@ -88,6 +91,16 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
       register_node(std::move(registration.node));
       return {};
     }
+    case static_cast<std::uint8_t>(CommandType::place_group): {
+      SENTINEL_TRY(placement, core::decode_fields<PlaceGroupCommand>(body));
+      place(placement.group, std::move(placement.replicas));
+      return {};
+    }
+    case static_cast<std::uint8_t>(CommandType::settle_group): {
+      SENTINEL_TRY(settled, core::decode_fields<SettleGroupCommand>(body));
+      settle(settled);
+      return {};
+    }
     default: return core::fail(core::Errc::corruption, "unknown metadata command");
   }
 }
@@ -114,9 +127,59 @@ void MetadataImage::remove(const core::Uuid& id) {
   if (found == names_.end()) return;
   const auto topic = topics_.find(found->second);
   partition_count_ -= static_cast<std::size_t>(topic->second.partition_count);
-  by_group_.erase(topic->second.first_group);
+  const GroupId first = topic->second.first_group;
+  const GroupId end = first + static_cast<std::uint64_t>(topic->second.partition_count);
+  moved_.erase(moved_.lower_bound(first), moved_.lower_bound(end));
+  by_group_.erase(first);
   topics_.erase(topic);
   names_.erase(found);
+}
+
+bool Topic::is_placed_on(GroupId group, MemberId member) const {
+  const std::size_t at = group - first_group;
+  const auto has = [&](const std::vector<MemberId>& members) {
+    return std::ranges::find(members, member) != members.end();
+  };
+  return has(replicas[at]) || (!leaving.empty() && has(leaving[at]));
+}
+
+bool MetadataImage::is_gone(MemberId member) const {
+  const auto node = nodes_.find(node_of(member));
+  return node != nodes_.end() && node->second.member() != member;
+}
+
+Topic* MetadataImage::topic_to_change(GroupId group) {
+  const Topic* topic = topic_of(group);
+  return topic == nullptr ? nullptr : &topics_.find(topic->name)->second;
+}
+
+void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
+  Topic* topic = topic_to_change(group);
+  if (topic == nullptr || replicas.empty()) return;
+  const std::size_t at = group - topic->first_group;
+  std::vector<MemberId>& now = topic->replicas[at];
+  if (now == replicas) return;
+  if (topic->leaving.empty()) topic->leaving.resize(topic->replicas.size());
+  std::vector<MemberId>& leaving = topic->leaving[at];
+  leaving.insert(leaving.end(), now.begin(), now.end());
+  std::ranges::sort(leaving);
+  leaving.erase(std::ranges::unique(leaving).begin(), leaving.end());
+  std::erase_if(leaving, [&](MemberId member) {
+    return std::ranges::find(replicas, member) != replicas.end();
+  });
+  now = std::move(replicas);
+  moved_.insert(group);
+}
+
+void MetadataImage::settle(const SettleGroupCommand& command) {
+  Topic* topic = topic_to_change(command.group);
+  if (topic == nullptr || topic->leaving.empty()) return;
+  const std::size_t at = command.group - topic->first_group;
+  if (topic->replicas[at] != command.replicas) return;
+  topic->leaving[at].clear();
+  const bool any =
+      std::ranges::any_of(topic->leaving, [](const auto& leaving) { return !leaving.empty(); });
+  if (!any) topic->leaving.clear();
 }
 
 /// A disk that is not known gets a number that no disk of the node had.
@@ -125,16 +188,34 @@ void MetadataImage::register_node(BrokerNode node) {
   if (known != nodes_.end()) {
     const bool same = known->second.disk_id == node.disk_id;
     if (same && node.boot < known->second.boot) return;
+    const MemberId before = known->second.member();
     node.disk_number = known->second.disk_number + (same ? 0 : 1);
+    // What the disk had comes onto the new one.
+    if (!same) replace_member(before, node.member());
   } else if (node.disk_number == 0) {
     node.disk_number = 2;  // The first one is a founder's.
   }
   nodes_[node.id] = std::move(node);
 }
 
+void MetadataImage::replace_member(MemberId before, MemberId now) {
+  std::vector<std::pair<GroupId, std::vector<MemberId>>> changed;
+  for (const auto& [name, topic] : topics_) {
+    for (std::size_t at = 0; at < topic.replicas.size(); ++at) {
+      std::vector<MemberId> replicas = topic.replicas[at];
+      const auto found = std::ranges::find(replicas, before);
+      if (found == replicas.end()) continue;
+      *found = now;
+      changed.emplace_back(topic.first_group + at, std::move(replicas));
+    }
+  }
+  for (auto& [group, replicas] : changed) place(group, std::move(replicas));
+}
+
 core::Bytes MetadataImage::encode() const {
   StoredImage stored{.topics = {},
                      .nodes = {},
+                     .moved = {moved_.begin(), moved_.end()},
                      .next_group = next_group_,
                      .next_producer_id = next_producer_id_,
                      .version = version_};
@@ -154,6 +235,7 @@ core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
     const NodeId id = node.id;
     image.nodes_.emplace(id, std::move(node));
   }
+  image.moved_.insert(stored.moved.begin(), stored.moved.end());
   image.next_group_ = stored.next_group;
   image.next_producer_id_ = stored.next_producer_id;
   image.version_ = stored.version;

@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -67,11 +68,18 @@ struct Topic {
   std::int32_t partition_count = 0;
   /// Of each partition, the one that is to lead first.
   std::vector<std::vector<MemberId>> replicas;
+  /// Of each partition, those that are to go once all replicas have it; empty when none is.
+  std::vector<std::vector<MemberId>> leaving;
   std::vector<ConfigEntry> configs;
 
   [[nodiscard]] const std::vector<MemberId>& replicas_of(GroupId group) const {
     return replicas[group - first_group];
   }
+  [[nodiscard]] bool is_moving(GroupId group) const {
+    return !leaving.empty() && !leaving[group - first_group].empty();
+  }
+  /// Whether a member keeps the group's data: it has them, or is to have them, or is about to go.
+  [[nodiscard]] bool is_placed_on(GroupId group, MemberId member) const;
 
   /// Whether it has a partition of this number, as a client gave it.
   [[nodiscard]] bool has(std::int32_t partition) const {
@@ -86,6 +94,7 @@ struct Topic {
     visit(self.first_group);
     visit(self.partition_count);
     visit(self.replicas);
+    visit(self.leaving);
     visit(self.configs);
   }
 };
@@ -109,12 +118,33 @@ struct RegisterNodeCommand {
   static void fields(auto& self, auto& visit) { visit(self.node); }
 };
 
+/// Where a partition is to be from now on. The first of `replicas` is to lead.
+struct PlaceGroupCommand {
+  GroupId group;
+  std::vector<MemberId> replicas;
+  static void fields(auto& self, auto& visit) {
+    visit(self.group);
+    visit(self.replicas);
+  }
+};
+/// A partition is where it was to be; without effect if that has changed meanwhile.
+struct SettleGroupCommand {
+  GroupId group;
+  std::vector<MemberId> replicas;
+  static void fields(auto& self, auto& visit) {
+    visit(self.group);
+    visit(self.replicas);
+  }
+};
+
 /// First byte of a command's payload.
 enum class CommandType : std::uint8_t {
   create_topic = 1,
   delete_topic = 2,
   reserve_producer_ids = 3,
   register_node = 4,
+  place_group = 5,
+  settle_group = 6,
 };
 
 class MetadataImage {
@@ -125,6 +155,11 @@ class MetadataImage {
   /// The topic that has this group; null when none has.
   [[nodiscard]] const Topic* topic_of(GroupId group) const;
   [[nodiscard]] bool has_group(GroupId group) const { return topic_of(group) != nullptr; }
+  /// Whether the group's members have changed since it was made: who opens it for the first time
+  /// then learns them from the others.
+  [[nodiscard]] bool has_moved(GroupId group) const { return moved_.contains(group); }
+  /// Whether the member's disk has been replaced by another one.
+  [[nodiscard]] bool is_gone(MemberId member) const;
   /// Empty for a node that is a cluster of its own and takes in no others.
   [[nodiscard]] const std::map<NodeId, BrokerNode>& nodes() const { return nodes_; }
   /// Whether the group's topic has been deleted. Of a group that is not known nothing is: this
@@ -154,8 +189,13 @@ class MetadataImage {
   void insert(Topic topic);
   void remove(const core::Uuid& id);
   void register_node(BrokerNode node);
+  void place(GroupId group, std::vector<MemberId> replicas);
+  void settle(const SettleGroupCommand& command);
+  void replace_member(MemberId before, MemberId now);
+  Topic* topic_to_change(GroupId group);
 
   std::map<NodeId, BrokerNode> nodes_;
+  std::set<GroupId> moved_;
   std::map<std::string, Topic, std::less<>> topics_;
   std::map<core::Uuid, std::string> names_;
   std::map<GroupId, core::Uuid> by_group_;  // Of each topic's first group.

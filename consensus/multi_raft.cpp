@@ -87,7 +87,26 @@ void MultiRaft::tick() {
           {.from = member, .to = self_, .term = rest.term, .body = HeartbeatAnswer{rest.round}});
     }
     seat.replica->tick();
+    check_in_sync(seat);
   }
+}
+
+void MultiRaft::check_in_sync(Seat& seat) {
+  const Raft& raft = seat.replica->raft();
+  std::vector<NodeId> now;
+  if (seat.replica->is_leader()) {
+    for (const MemberId member : raft.configuration().voters) {
+      const Progress* progress = raft.progress_of(member);
+      const bool has = member == self_ ||
+                       (progress != nullptr && hears(node_of(member)) &&
+                        progress->match() >= seat.commit_before && progress->match() > LogIndex(0));
+      if (has) now.push_back(node_of(member));
+    }
+  }
+  seat.commit_before = raft.commit_index();
+  if (now == seat.in_sync) return;
+  seat.in_sync = std::move(now);
+  if (observer_ != nullptr && seat.replica->is_leader()) observer_->on_role(*seat.replica);
 }
 
 void MultiRaft::check_sessions() {
@@ -115,6 +134,25 @@ void MultiRaft::wake_all_on(SessionId session, bool gone) {
   }
 }
 
+std::vector<NodeId> MultiRaft::in_sync(GroupId group) const {
+  const auto found = seats_.find(group);
+  if (found == seats_.end() || found->second.in_sync.empty()) return {node_of(self_)};
+  return found->second.in_sync;
+}
+
+Replica* MultiRaft::find(GroupId group) const {
+  const auto found = seats_.find(group);
+  return found == seats_.end() ? nullptr : found->second.replica;
+}
+
+std::vector<GroupId> MultiRaft::led_groups() const {
+  std::vector<GroupId> led;
+  for (const auto& [group, seat] : seats_) {
+    if (seat.replica->raft().is_leader()) led.push_back(group);
+  }
+  return led;
+}
+
 bool MultiRaft::hand_over() {
   bool any = false;
   const auto can_lead = [this](const Raft& raft, MemberId member) {
@@ -134,6 +172,10 @@ bool MultiRaft::hand_over() {
     if (!raft.is_transferring()) (void)seat.replica->transfer_to(*best);
   }
   return any;
+}
+
+void MultiRaft::give_up_waiting() {
+  for (auto& [group, seat] : seats_) seat.replica->give_up_waiting();
 }
 
 // Sessions.

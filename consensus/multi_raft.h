@@ -73,9 +73,17 @@ class MultiRaft final : public RaftHost {
   /// Whether some session of the node is open and not silent.
   [[nodiscard]] bool hears(NodeId node) const;
 
+  /// Null for a group that is not open here.
+  [[nodiscard]] Replica* find(GroupId group) const;
+  /// Of a group that is led here: the nodes that are heard and have all that is committed, or had a
+  /// moment ago.
+  [[nodiscard]] std::vector<NodeId> in_sync(GroupId group) const;
+  [[nodiscard]] std::vector<GroupId> led_groups() const;
   /// Has led groups that have other voters begin to hand leadership over; whether there are any
   /// left that can.
   bool hand_over();
+  /// Replica::give_up_waiting() of all.
+  void give_up_waiting();
 
   [[nodiscard]] std::size_t awake_count() const { return awake_.size(); }
 
@@ -89,6 +97,8 @@ class MultiRaft final : public RaftHost {
   struct Seat {
     Replica* replica = nullptr;
     bool led = false;
+    LogIndex commit_before;       ///< At the last tick.
+    std::vector<NodeId> in_sync;  ///< A leader's members that had all that was committed by then.
     std::map<MemberId, Rest> resting;  ///< A leader's followers that do.
     SessionId rests_on;                ///< A follower's; 0 when awake.
     SessionId leader_session;          ///< Through which its leader was heard last.
@@ -103,6 +113,7 @@ class MultiRaft final : public RaftHost {
   core::Task<void> run();
   void tick();
   void check_sessions();
+  void check_in_sync(Seat& seat);
   void wake(GroupId group, Seat& seat);
   void wake_all_on(SessionId session, bool gone);
   [[nodiscard]] bool is_live(SessionId session) const;

@@ -339,7 +339,8 @@ void Raft::take(const RaftMessage& message, const HeartbeatAnswer& answer) {
   } else if (under_way) {
     send_entries(message.from, progress, {});
   }
-  replicate(message.from, false);
+  // Of one that has just been added it is not known what it has, also when nothing new comes.
+  replicate(message.from, progress.mode() == Progress::Mode::probe);
 }
 
 void Raft::replicate_to_all() {

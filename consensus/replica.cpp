@@ -13,6 +13,8 @@ namespace {
 
 // What is read at once for a follower that lacks old entries.
 constexpr std::size_t kLoadReadAhead = std::size_t{256} << 10;
+// What one batch of the store holds, but for a single larger entry.
+constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
 core::Bytes encode_snapshot(const Snapshot& snapshot) {
   core::ByteWriter value;
@@ -256,8 +258,15 @@ core::Task<void> Replica::close() {
 
 // Input.
 
+void Replica::give_up_waiting() {
+  if (raft_->is_alone()) return;
+  gave_up_ = true;
+  fail_pending(Errc::closed);
+  confirmed_.notify_all();
+}
+
 core::Task<Result<LogIndex>> Replica::propose(Proposal proposal) {
-  if (closed_) co_return std::unexpected(Errc::closed);
+  if (closed_ || gave_up_) co_return std::unexpected(Errc::closed);
   const auto place = raft_->propose({.type = proposal.type,
                                      .payload = std::move(proposal.payload),
                                      .end_offset = proposal.end_offset,
@@ -296,7 +305,7 @@ core::Task<Result<void>> Replica::confirm_leadership(core::Deadline deadline) {
   const std::uint64_t round = raft_->ask_quorum();
   pump();
   for (;;) {
-    if (closed_) co_return std::unexpected(Errc::closed);
+    if (closed_ || gave_up_) co_return std::unexpected(Errc::closed);
     if (!leads_ || raft_->term() != term) co_return std::unexpected(Errc::not_leader);
     if (confirmed_round_ >= round) co_return Result<void>();
     const core::Wake wake = co_await confirmed_.wait(deadline);
@@ -328,11 +337,7 @@ void Replica::pump() {
 void Replica::handle(Raft::Output output) {
   if (!output.messages.empty()) host_.send(*this, std::move(output.messages));
   if (output.stores_something()) {
-    lsm::WriteBatch batch = batch_of(output);
-    stages_.push_back({.durable = output.durable,
-                       .messages = std::move(output.messages_once_durable),
-                       .installs = output.installed.has_value()});
-    scope_.spawn(store(std::move(batch)));
+    begin_store(output, std::move(output.messages_once_durable));
   } else if (!output.messages_once_durable.empty() && stages_.empty()) {
     host_.send(*this, std::move(output.messages_once_durable));
   } else {
@@ -348,14 +353,30 @@ void Replica::handle(Raft::Output output) {
   }
 }
 
-lsm::WriteBatch Replica::batch_of(const Raft::Output& output) {
+/// One batch of the store, or several where a follower gets much at once: of what they write a
+/// part may survive a crash, which is a shorter log, and no less true.
+void Replica::begin_store(const Raft::Output& output, std::vector<RaftMessage> once_durable) {
   lsm::WriteBatch batch;
-  if (output.installed.has_value()) install(*output.installed, batch);
+  bool installs = output.installed.has_value();
+  if (installs) install(*output.installed, batch);
+  put_states(output, batch);
   for (const LogEntry& entry : output.entries) {
+    if (batch.body_bytes() + entry.payload.size() > kBatchBytes && !batch.empty()) {
+      stages_.push_back(
+          {.durable = {}, .messages = {}, .installs = std::exchange(installs, false)});
+      scope_.spawn(store(std::exchange(batch, {})));
+    }
     EntryKey key = entry.key;
     key.group = group_;
     batch.put(key.encode(), entry.payload);
   }
+  stages_.push_back(
+      {.durable = output.durable, .messages = std::move(once_durable), .installs = installs});
+  scope_.spawn(store(std::move(batch)));
+}
+
+/// What belongs to the entries comes with the first of them: where terms begin says which are dead.
+void Replica::put_states(const Raft::Output& output, lsm::WriteBatch& batch) {
   if (raft_->log().terms_version() != terms_version_) {
     note_ranges();
     batch.put(state_key(group_, StateKind::terms),
@@ -370,7 +391,6 @@ lsm::WriteBatch Replica::batch_of(const Raft::Output& output) {
   }
   if (output.hard.has_value())
     batch.put(state_key(group_, StateKind::hard_state), core::encode_fields(*output.hard));
-  return batch;
 }
 
 /// Takes over another node's log start and state.
@@ -411,7 +431,8 @@ core::Task<void> Replica::store(lsm::WriteBatch batch) {
   Stage stage = std::move(stages_.front());
   stages_.pop_front();
   if (stage.installs) discard_before(db_, group_, durable_start_);
-  raft_->persisted(stage.durable);
+  if (!stage.durable.has_value()) co_return;
+  raft_->persisted(*stage.durable);
   if (!closed_ && !stage.messages.empty()) host_.send(*this, std::move(stage.messages));
   pump();
 }

@@ -130,6 +130,9 @@ class Replica {
   /// Raft::campaign().
   void campaign();
 
+  /// Ends what waits for other nodes, which may never answer: the end is near.
+  void give_up_waiting();
+
   // For the host.
   void step(RaftMessage message);
   void tick();
@@ -165,9 +168,9 @@ class Replica {
   }
 
  private:
-  /// An output on its way to the disk.
+  /// An output on its way to the disk, or a part of one.
   struct Stage {
-    Raft::Durable durable;
+    std::optional<Raft::Durable> durable;  ///< Of the last part.
     std::vector<RaftMessage> messages;
     bool installs = false;
   };
@@ -177,7 +180,8 @@ class Replica {
   core::Task<core::Status> load_tail(Raft::Stored* stored);
   void pump();
   void handle(Raft::Output output);
-  [[nodiscard]] lsm::WriteBatch batch_of(const Raft::Output& output);
+  void begin_store(const Raft::Output& output, std::vector<RaftMessage> once_durable);
+  void put_states(const Raft::Output& output, lsm::WriteBatch& batch);
   void install(const StateSnapshot& installed, lsm::WriteBatch& batch);
   void note_configurations(const std::vector<PlacedConfiguration>& changed);
   void note_ranges();
@@ -204,6 +208,7 @@ class Replica {
   bool leads_ = false;
   bool started_ = false;
   bool closed_ = false;
+  bool gave_up_ = false;
   bool seen_leads_ = false;  // What the host was told last.
   Term seen_term_;
   std::optional<MemberId> seen_leader_;

@@ -16,6 +16,7 @@ Commands:
   produce   write records: one message, or a line a record from a file or standard input
   consume   print records: up to the end that stands now, or on and on with --follow
   topics    list, describe, create, delete
+  cluster   show the servers, and whether all partitions are where they are to be
   verify    check the data directory of a server that is stopped
   dump      print what stands in a log, table or manifest file
 
@@ -73,6 +74,17 @@ inline constexpr std::string_view kTopicsHelp =
   sentinel-cli topics describe orders
   sentinel-cli topics create orders -partitions 3 -config retention.ms=86400000
   sentinel-cli topics delete orders                 deletes its records, at once
+
+)";
+
+inline constexpr std::string_view kClusterHelp =
+    R"(sentinel-cli cluster: look at the servers of a cluster.
+
+  sentinel-cli cluster status
+  sentinel-cli cluster status -broker other:9092 -o json | jq .healthy
+
+Exit code 0 means that all servers are there, and all partitions have a leader and all their
+replicas.
 
 )";
 

@@ -54,6 +54,9 @@ core::Task<core::ExitCode> dispatch(Session* session, const ConsumeOptions* opti
 core::Task<core::ExitCode> dispatch(Session* session, const TopicsOptions* options) {
   return topics(session, options);
 }
+core::Task<core::ExitCode> dispatch(Session* session, const ClusterOptions* options) {
+  return cluster(session, options);
+}
 
 template <typename Options>
 core::Task<core::ExitCode> program(core::Shard& shard, core::Shard* blocking,

@@ -375,6 +375,26 @@ core::Result<Command> parse_topics(const Strings& given) {
   return options;
 }
 
+// cluster
+
+core::Result<Command> parse_cluster(const Strings& given) {
+  Arguments arguments("cluster");
+  arguments.add("output,o", "FORM", "text or json");
+  arguments.take_words(1);
+  SENTINEL_TRY(go, arguments.parse(given));
+  if (!go) return PrintAndExit{fmt::format("{}{}", kClusterHelp, arguments.help())};
+  ClusterOptions options;
+  SENTINEL_TRY(connection, connection_of(arguments));
+  options.connection = std::move(connection);
+  const Strings words = arguments.words();
+  if (words.empty() || words.front() != "status")
+    return arguments.refuse(words.empty() ? std::string("cluster needs an action: status")
+                                          : fmt::format("'{}' is not status", words.front()));
+  SENTINEL_TRY(output, output_of(arguments, false));
+  options.output = output;
+  return options;
+}
+
 // verify
 
 core::Result<Command> parse_verify(const Strings& given) {
@@ -418,12 +438,13 @@ core::Result<Command> parse_command(int argc, const char* const* argv) {
   Strings arguments;
   for (int i = 1; i < argc; ++i) arguments.emplace_back(argv[i]);
   if (arguments.empty())
-    return usage("a command is missing: produce, consume, topics, verify or dump", "");
+    return usage("a command is missing: produce, consume, topics, cluster, verify or dump", "");
   const std::string command = arguments.front();
   const Strings rest(arguments.begin() + 1, arguments.end());
   if (command == "produce") return parse_produce(rest);
   if (command == "consume") return parse_consume(rest);
   if (command == "topics") return parse_topics(rest);
+  if (command == "cluster") return parse_cluster(rest);
   if (command == "verify") return parse_verify(rest);
   if (command == "dump") return parse_dump(rest);
   if (is_flag(command, "version")) return PrintAndExit{"sentinel-cli " SENTINEL_VERSION "\n"};
@@ -438,8 +459,9 @@ core::Result<Command> parse_command(int argc, const char* const* argv) {
   if (command.starts_with('-'))
     return usage(fmt::format("unknown flag '{}' in front of the command", command), "");
   return usage(
-      fmt::format("'{}' is no command; there are produce, consume, topics, verify and dump",
-                  command),
+      fmt::format(
+          "'{}' is no command; there are produce, consume, topics, cluster, verify and dump",
+          command),
       "");
 }
 

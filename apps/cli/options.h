@@ -69,6 +69,11 @@ struct TopicsOptions {
   Output output = Output::text;
 };
 
+struct ClusterOptions {
+  ConnectionOptions connection;
+  Output output = Output::text;
+};
+
 struct VerifyOptions {
   std::string data;
   core::IoKind io = core::IoKind::automatic;
@@ -86,7 +91,7 @@ struct PrintAndExit {
 };
 
 using Command = std::variant<PrintAndExit, ProduceOptions, ConsumeOptions, TopicsOptions,
-                             VerifyOptions, DumpOptions>;
+                             ClusterOptions, VerifyOptions, DumpOptions>;
 
 /// Errors are one sentence for the user.
 core::Result<Command> parse_command(int argc, const char* const* argv);

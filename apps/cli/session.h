@@ -28,6 +28,7 @@ core::ExitCode report(const core::Error& error);
 core::Task<core::ExitCode> produce(Session* session, const ProduceOptions* options);
 core::Task<core::ExitCode> consume(Session* session, const ConsumeOptions* options);
 core::Task<core::ExitCode> topics(Session* session, const TopicsOptions* options);
+core::Task<core::ExitCode> cluster(Session* session, const ClusterOptions* options);
 /// Needs no broker.
 core::Task<core::ExitCode> verify(core::Shard& shard, const VerifyOptions* options);
 core::Task<core::ExitCode> dump(core::Shard& shard, const DumpOptions* options);

@@ -32,18 +32,18 @@ ExitCode exit_code_of(const StartError& error) {
     case core::Errc::newer_format: return ExitCode::data_newer_format;
     case core::Errc::no_space: return ExitCode::disk_full;
     case core::Errc::io_error: return ExitCode::io_failed;
-    case core::Errc::invalid_argument:
     case core::Errc::out_of_memory: return ExitCode::usage;
+    case core::Errc::refused: return ExitCode::not_in_cluster;
     case core::Errc::cancelled:
     case core::Errc::timed_out:
     case core::Errc::closed:
     case core::Errc::not_found:
     case core::Errc::already_exists:
     case core::Errc::not_permitted:
-    case core::Errc::refused:
     case core::Errc::unreachable:
     case core::Errc::reset:
     case core::Errc::too_large:
+    case core::Errc::invalid_argument:
     case core::Errc::unsupported: return ExitCode::data_unusable;
   }
   return ExitCode::failed;
@@ -149,8 +149,9 @@ int serve(const ServerConfig& config) {
   wait_for_stop_signal(signals);
   log.write(core::LogLevel::info, "stopping");
   (*runtime)->run_on(0, &close_node, node->get());
-  (*runtime)->stop();
+  // While the shards are there that it refers to.
   node->reset();
+  (*runtime)->stop();
   return static_cast<int>(ExitCode::ok);
 }
 

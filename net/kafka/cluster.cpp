@@ -21,6 +21,9 @@ constexpr core::Duration kAskTime = 2s;
 constexpr core::Duration kAskPause = 100ms;
 constexpr core::Duration kRegisterTime = 10s;
 constexpr core::Duration kWaitingLine = 5s;
+/// The other server with this node's id may be a life of its own that the others have not missed
+/// yet.
+constexpr core::Duration kDuplicatePatience = 15s;
 
 struct LeadersNote {
   std::vector<consensus::GroupLeader> leaders;
@@ -29,6 +32,7 @@ struct LeadersNote {
 
 bool is_final(const rpc::HandshakeError& error) {
   return error.refusal.has_value() && *error.refusal != rpc::RefusalCode::not_ready &&
+         *error.refusal != rpc::RefusalCode::duplicate_node &&
          *error.refusal != rpc::RefusalCode::too_many;
 }
 
@@ -48,6 +52,7 @@ Cluster::Cluster(core::Shard& shard, ClusterOptions options, consensus::DataDire
       directory_(directory),
       shard_count_(shard_count),
       log_(log),
+      client_address_(options_.client_address),
       waiting_lines_(kWaitingLine) {}
 
 Cluster::~Cluster() = default;
@@ -76,12 +81,14 @@ core::Task<core::Status> Cluster::enter() {
   SENTINEL_CO_CHECK(co_await directory_.note_boot());
   SENTINEL_CO_CHECK(co_await listen());
   introduce();
-  bool entered = !self_.cluster_id.is_zero();
-  while (!entered) {
+  for (;;) {
     const std::vector<Asked> asked = co_await ask_all();
-    SENTINEL_CO_TRY(done, co_await found_or_find(asked));
-    entered = done;
-    if (entered) break;
+    SENTINEL_CO_TRY(welcome, check_answers(asked));
+    if (welcome && !self_.cluster_id.is_zero()) break;
+    if (welcome) {
+      SENTINEL_CO_TRY(entered, co_await found_or_find(asked));
+      if (entered) break;
+    }
     note_waiting(asked);
     co_await core::sleep_for(shard_, kAskPause);
   }
@@ -122,11 +129,22 @@ core::Task<void> Cluster::ask(Asked* asked) {
   co_await greeted->socket.close();
 }
 
-core::Task<core::Result<bool>> Cluster::found_or_find(const std::vector<Asked>& asked) {
+/// Fails when another node says that this one does not belong; false while that may change.
+core::Result<bool> Cluster::check_answers(const std::vector<Asked>& asked) {
+  bool welcome = true;
   for (const Asked& each : asked) {
-    if (each.error.has_value() && is_final(*each.error))
-      co_return std::unexpected(each.error->error);
+    if (!each.error.has_value()) continue;
+    const bool duplicate = each.error->refusal == rpc::RefusalCode::duplicate_node;
+    if (duplicate && !duplicate_until_.has_value())
+      duplicate_until_ = shard_.now() + kDuplicatePatience;
+    if (is_final(*each.error) || (duplicate && shard_.now() >= *duplicate_until_))
+      return std::unexpected(each.error->error);
+    if (duplicate) welcome = false;
   }
+  return welcome;
+}
+
+core::Task<core::Result<bool>> Cluster::found_or_find(const std::vector<Asked>& asked) {
   for (const Asked& each : asked) {
     if (!each.welcome.has_value() || each.welcome->cluster_id.is_zero()) continue;
     const std::vector<Founder>& founders = each.welcome->founders;
@@ -344,6 +362,7 @@ core::Task<void> ClusterEvents::on_leaders(std::int32_t from, core::Bytes note) 
 
 void ClusterEvents::on_link_up(std::int32_t node) {
   if (shard_.id() == 0) cluster_.on_link_up(node);
+  if (broker_ != nullptr) broker_->note_link_up();
 }
 
 }  // namespace sentinel::net::kafka

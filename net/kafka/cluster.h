@@ -29,6 +29,8 @@ namespace sentinel::net::kafka {
 struct ClusterOptions {
   /// All nodes, this one among them: where it listens for the others.
   std::vector<rpc::PeerAddress> peers;
+  /// Where clients reach this node, as far as it is known before it listens.
+  HostPort client_address;
 };
 
 /// On shard 0.
@@ -73,6 +75,7 @@ class Cluster {
   core::Task<core::Status> listen();
   core::Task<std::vector<Asked>> ask_all();
   core::Task<void> ask(Asked* asked);
+  core::Result<bool> check_answers(const std::vector<Asked>& asked);
   core::Task<core::Result<bool>> found_or_find(const std::vector<Asked>& asked);
   core::Task<core::Result<bool>> found(const std::vector<Asked>& asked);
   core::Task<core::Status> get_number();
@@ -93,6 +96,7 @@ class Cluster {
   std::vector<rpc::Peers*> peers_;
   HostPort client_address_;
   core::RateLimit waiting_lines_;
+  std::optional<core::TimePoint> duplicate_until_;
 };
 
 /// What one shard does with what other nodes send.
@@ -100,7 +104,8 @@ class ClusterEvents final : public rpc::PeerEvents {
  public:
   /// `cluster` and `gate` live on shard 0, `broker` on this one.
   ClusterEvents(core::Shard& shard, Cluster& cluster) : shard_(shard), cluster_(cluster) {}
-  void attach(consensus::BrokerShard& front, ControllerGate& gate) {
+  void attach(consensus::BrokerShard& broker, consensus::BrokerShard& front, ControllerGate& gate) {
+    broker_ = &broker;
     front_ = &front;
     gate_ = &gate;
   }
@@ -113,6 +118,7 @@ class ClusterEvents final : public rpc::PeerEvents {
 
   core::Shard& shard_;
   Cluster& cluster_;
+  consensus::BrokerShard* broker_ = nullptr;
   consensus::BrokerShard* front_ = nullptr;  // Of shard 0.
   ControllerGate* gate_ = nullptr;
 };

@@ -12,6 +12,7 @@ using consensus::Errc;
 using consensus::NewTopic;
 using consensus::ProducerId;
 using consensus::Result;
+using consensus::SettleGroupCommand;
 using consensus::Topic;
 
 /// An election takes a second or two; clients wait half a minute.
@@ -25,6 +26,8 @@ enum class Question : std::uint8_t {
   delete_topic = 2,
   new_producer_id = 3,
   register_node = 4,
+  place_group = 5,
+  settle_group = 6,
 };
 
 struct CreateTopic {
@@ -117,6 +120,16 @@ core::Task<Result<BrokerNode>> ControllerGate::register_node(core::Shard& from, 
   co_return co_await ask<BrokerNode>(from, encode_registration(node));
 }
 
+core::Task<Result<SettleGroupCommand>> ControllerGate::settle_group(core::Shard& from,
+                                                                    SettleGroupCommand settled) {
+  co_return co_await ask<SettleGroupCommand>(from, encode(Question::settle_group, settled));
+}
+
+core::Task<Result<AskedPlacement>> ControllerGate::place_group(core::Shard& from,
+                                                               AskedPlacement asked) {
+  co_return co_await ask<AskedPlacement>(from, encode(Question::place_group, asked));
+}
+
 core::Bytes ControllerGate::encode_registration(const BrokerNode& node) {
   return encode(Question::register_node, node);
 }
@@ -203,6 +216,20 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
       auto asked = core::decode_fields<BrokerNode>(body);
       if (!asked) co_return std::unexpected(Errc::invalid_members);
       co_return encoded(co_await controller.register_node(std::move(*asked)));
+    }
+    case Question::place_group: {
+      const auto asked = core::decode_fields<AskedPlacement>(body);
+      if (!asked) co_return std::unexpected(Errc::invalid_members);
+      const auto placed = co_await controller.place_group(asked->group, asked->nodes);
+      if (!placed) co_return std::unexpected(placed.error());
+      co_return core::encode_fields(*asked);
+    }
+    case Question::settle_group: {
+      const auto asked = core::decode_fields<SettleGroupCommand>(body);
+      if (!asked) co_return std::unexpected(Errc::invalid_members);
+      const auto settled = co_await controller.settle_group(asked->group, asked->replicas);
+      if (!settled) co_return std::unexpected(settled.error());
+      co_return core::encode_fields(*asked);
     }
   }
   co_return std::unexpected(Errc::invalid_members);

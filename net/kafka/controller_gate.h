@@ -11,6 +11,16 @@
 
 namespace sentinel::net::kafka {
 
+/// On which nodes a partition is to be; the first one leads.
+struct AskedPlacement {
+  consensus::GroupId group;
+  std::vector<consensus::NodeId> nodes;
+  static void fields(auto& self, auto& visit) {
+    visit(self.group);
+    visit(self.nodes);
+  }
+};
+
 class ControllerGate {
  public:
   /// `broker` is the one of shard 0. `peers`, of the same shard, is null on a node without others.
@@ -28,6 +38,11 @@ class ControllerGate {
   core::Task<consensus::Result<consensus::ProducerId>> new_producer_id(core::Shard& from);
   core::Task<consensus::Result<consensus::BrokerNode>> register_node(core::Shard& from,
                                                                      consensus::BrokerNode node);
+
+  core::Task<consensus::Result<consensus::SettleGroupCommand>> settle_group(
+      core::Shard& from, consensus::SettleGroupCommand settled);
+  core::Task<consensus::Result<AskedPlacement>> place_group(core::Shard& from,
+                                                            AskedPlacement asked);
 
   /// Answers what another node asks. On shard 0.
   core::Task<core::Bytes> serve(core::Bytes request);

@@ -7,6 +7,13 @@
 namespace sentinel::net::kafka {
 
 namespace {
+/// Tells the controller that a group has the members that were wanted.
+core::Task<void> gate_settle(consensus::BrokerShard* broker, ControllerGate* gate,
+                             consensus::GroupId group, std::vector<consensus::MemberId> voters) {
+  // One that is not heard is told again.
+  (void)co_await gate->settle_group(broker->shard(), {group, std::move(voters)});
+}
+
 /// A stop waits for other nodes no longer than that.
 constexpr core::Duration kHandOverTime = std::chrono::seconds(3);
 }  // namespace
@@ -50,6 +57,10 @@ core::Task<core::Result<void, StartError>> Node::start() {
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
   if (cluster_ != nullptr) status = co_await register_self();
   if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
+  for (std::size_t i = 0; i < shards_.size(); ++i) {
+    co_await core::call(*shards_.front(), *shards_[i], &consensus::BrokerShard::note_caught_up,
+                        seats_[i]->broker.get());
+  }
   if (listener_ == nullptr) status = co_await listen();
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
   accept_clients();
@@ -66,8 +77,8 @@ core::Task<core::Status> Node::register_self() {
 /// From here on it is known who this node is.
 core::Task<core::Status> Node::enter_cluster() {
   cluster_ =
-      std::make_unique<Cluster>(*shards_.front(), ClusterOptions{options_.peers}, *directory_,
-                                static_cast<std::uint32_t>(shards_.size()), log_);
+      std::make_unique<Cluster>(*shards_.front(), ClusterOptions{options_.peers, client_address()},
+                                *directory_, static_cast<std::uint32_t>(shards_.size()), log_);
   SENTINEL_CO_CHECK(co_await cluster_->enter());
   const consensus::Identity& identity = directory_->identity();
   layout_.self = member_of(consensus::NodeId(identity.node_id), identity.disk_number);
@@ -181,7 +192,12 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
   if (node->cluster_ != nullptr) {
     Cluster* cluster = node->cluster_.get();
     rpc::Peers* peers = seat.peers.get();
-    seat.events->attach(*brokers.front(), *node->gate_);
+    seat.events->attach(*seat.broker, *brokers.front(), *node->gate_);
+    consensus::BrokerShard* broker = seat.broker.get();
+    broker->on_settled = [broker, gate = node->gate_.get()](
+                             consensus::GroupId group, std::vector<consensus::MemberId> voters) {
+      broker->report_settled(gate_settle(broker, gate, group, std::move(voters)));
+    };
     peers->connect(cluster->addresses(*seat.broker->image()));
     seat.broker->on_image = [cluster, peers, index](const consensus::MetadataImage& image) {
       peers->connect(cluster->addresses(image));
@@ -211,7 +227,7 @@ void Node::accept_clients() {
 
 core::Task<void> Node::close() {
   core::Shard& here = *shards_.front();
-  if (acceptor_ != nullptr && cluster_ != nullptr) {
+  if (gate_ != nullptr && cluster_ != nullptr) {
     for (std::size_t i = 0; i < shards_.size(); ++i)
       co_await core::call(here, *shards_[i], &Node::hand_over_there, this, i);
   }

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <utility>
 #include <vector>
 
 #include "test/support/budget.h"
@@ -38,6 +39,7 @@ struct Bench {
     const std::vector<NodeId> all{1, 2, 3};
     workload.batches = 15 + static_cast<int>(faults.below(60));
     consensus::RaftOptions raft;
+    raft.message_bytes_max = 32 << 10;  // A write has to fit a segment of the log.
     if (faults.chance(0.5)) {
       // So little that followers that lag get what they lack from the disk, bit by bit.
       raft.tail_bytes_max = 1 << 10;
@@ -80,7 +82,7 @@ struct Bench {
   void inflict() {
     const auto spell = std::chrono::milliseconds(faults.below(4000));
     const NodeId broker = any_broker();
-    switch (faults.below(8)) {
+    switch (faults.below(9)) {
       case 0:
       case 1:
       case 2:
@@ -112,6 +114,18 @@ struct Bench {
         world.network().heal_all();
         break;
       }
+      case 7: {
+        crash(broker);
+        // One lost disk is what three replicas are made for.
+        if (!std::exchange(wiped, true)) {
+          DiskImage empty;
+          empty.make_directories("/");
+          world.disk(broker).image() = std::move(empty);
+        }
+        world.run_for(spell);
+        world.start(broker);
+        break;
+      }
       default:
         world.network().cut_both(clients[faults.below(clients.size())], broker);
         world.run_for(spell);
@@ -124,6 +138,7 @@ struct Bench {
   Workload workload;
   std::vector<NodeId> clients;
   History history;
+  bool wiped = false;
 };
 
 struct RunResult {

@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <cstdlib>
+
 #include "net/kafka/client.h"
 #include "net/kafka/consumer.h"
 #include "net/kafka/producer.h"
@@ -41,7 +43,12 @@ Task<void> BrokerProgram::run(Shard& shard) {
                              .address = {.host = fmt::format("node-{}", node), .port = kPeerPort}});
   }
   if (!cluster_.empty()) options.node_id = static_cast<std::int32_t>(context_.node);
-  auto opened = co_await Node::open(context_.shards, std::move(options), nullptr);
+  if (std::getenv("SENTINEL_SIM_LOG") != nullptr) {
+    log_ = std::make_unique<core::Log>(core::LogLevel::debug, [id = context_.node](auto line) {
+      fmt::print(stderr, "node {}: {}\n", id, line);
+    });
+  }
+  auto opened = co_await Node::open(context_.shards, std::move(options), log_.get());
   if (!opened) {
     error_ = opened.error().error.message;
     co_return;

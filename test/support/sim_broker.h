@@ -34,6 +34,7 @@ class BrokerProgram final : public NodeProgram {
 
  private:
   const NodeContext context_;
+  std::unique_ptr<core::Log> log_;  // With SENTINEL_SIM_LOG in the environment.
   const std::vector<NodeId> cluster_;
   const consensus::RaftOptions raft_;
   core::Signal stop_;

@@ -46,8 +46,12 @@ void describe(const consensus::Topic& topic, Known& known, MetadataTopic& descri
     for (const consensus::MemberId member : topic.replicas[static_cast<std::size_t>(index)]) {
       const NodeId node = node_of(member);
       partition.replica_nodes.push_back(node.value());
-      auto& state = known.is_alive(node) ? partition.isr_nodes : partition.offline_replicas;
-      state.push_back(node.value());
+      const auto& in_sync = leader.in_sync;
+      if (!known.is_alive(node)) {
+        partition.offline_replicas.push_back(node.value());
+      } else if (std::ranges::find(in_sync, node) != in_sync.end()) {
+        partition.isr_nodes.push_back(node.value());
+      }
     }
     ++index;
   }

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Three real servers: clients go on through kills and restarts, disks are lost, and wrong starts are refused."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+import confluent_kafka
+import confluent_kafka.admin
+from cases import case, expect, expect_equal, run
+from clients import values
+from cluster import Cluster
+from server import DEADLINE, HOST, Workspace, free_port, program, run_server
+
+NOT_IN_CLUSTER = 18
+TOPIC = "orders"
+PARTITIONS = 3
+
+
+def cli(*arguments, broker):
+    return subprocess.run([program("sentinel-cli"), *arguments, "--broker", broker], capture_output=True, text=True,
+                          timeout=DEADLINE, check=False)
+
+
+def create_topic(cluster, replicas=3):
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": cluster.bootstrap})
+    topic = confluent_kafka.admin.NewTopic(TOPIC, PARTITIONS, replicas)
+    admin.create_topics([topic])[TOPIC].result(DEADLINE)
+
+
+def wait_until_healthy(cluster, node=1):
+    """All nodes are there, and all partitions have all their replicas."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        done = cli("cluster", "status", broker=f"{HOST}:{cluster.ports[node]}")
+        if done.returncode == 0:
+            return done.stdout
+        expect(time.monotonic() < deadline, f"not healthy: {done.stdout}{done.stderr}")
+        time.sleep(0.1)
+
+
+class Load:
+    """An idempotent producer that must never see an error, and what it was told."""
+
+    def __init__(self, cluster):
+        self.producer = confluent_kafka.Producer({
+            "bootstrap.servers": cluster.bootstrap, "enable.idempotence": True, "linger.ms": 1,
+            "message.timeout.ms": 60_000, "broker.address.family": "v4", "reconnect.backoff.max.ms": 500})
+        self.sent = 0
+        self.acked = 0
+        self.errors = []
+
+    def _delivered(self, error, _):
+        if error is not None:
+            self.errors.append(str(error))
+        else:
+            self.acked += 1
+
+    def send(self, count):
+        for _ in range(count):
+            self.producer.produce(TOPIC, b"%d" % self.sent, partition=self.sent % PARTITIONS,
+                                  on_delivery=self._delivered)
+            self.sent += 1
+            self.producer.poll(0)
+
+    def send_until(self, done):
+        while not done():
+            self.send(20)
+            self.producer.poll(0.005)
+
+    def check(self, cluster):
+        """All were acknowledged, and each stands in the log once and in order."""
+        left = self.producer.flush(DEADLINE)
+        expect_equal((left, self.errors, self.acked), (0, [], self.sent), "left, errors, acknowledged")
+        for partition in range(PARTITIONS):
+            wanted = [b"%d" % number for number in range(self.sent) if number % PARTITIONS == partition]
+            expect_equal(values(cluster.bootstrap, TOPIC, partition), wanted, f"partition {partition}")
+
+
+@case
+def three_servers_are_a_cluster_for_any_client():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        broker = f"{HOST}:{cluster.ports[2]}"
+        done = cli("topics", "create", TOPIC, "--partitions", str(PARTITIONS), broker=broker)
+        expect_equal((done.returncode, done.stderr), (0, ""), "creating a topic through another node")
+        text = wait_until_healthy(cluster)
+        expect("3 nodes" in text and "3 partitions: all replicas are there" in text, text)
+        expect_equal(text.count("leads 1 of 3 partitions"), 3, f"balanced leaders in {text}")
+        for number in cluster.ids:
+            done = cli("produce", "--topic", TOPIC, "--key", "k", "--message", f"m{number}",
+                       broker=f"{HOST}:{cluster.ports[number]}")
+            expect_equal(done.returncode, 0, done.stderr)
+        done = cli("consume", "--topic", TOPIC, "--from-beginning", "-o", "value", broker=broker)
+        expect_equal(done.stdout.splitlines(), ["m1", "m2", "m3"], "records of one key, in order")
+
+
+@case
+def a_producer_sees_no_error_while_each_node_is_killed_in_turn():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        load = Load(cluster)
+        for node in cluster.ids:
+            load.send(200)
+            cluster.servers[node].kill9()
+            before = load.acked
+            load.send_until(lambda before=before: load.acked > before + 300)
+            cluster.start(node)
+            wait_until_healthy(cluster)
+        load.check(cluster)
+
+
+@case
+def a_rolling_restart_is_not_seen_either():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        load = Load(cluster)
+        for node in cluster.ids:
+            load.send(200)
+            cluster.servers[node].stop()
+            before = load.acked
+            load.send_until(lambda before=before: load.acked > before + 300)
+            cluster.start(node)
+            wait_until_healthy(cluster)
+        load.check(cluster)
+
+
+@case
+def all_of_it_is_there_after_all_were_killed():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        load = Load(cluster)
+        load.send(1000)
+        load.producer.flush(DEADLINE)
+        for server in cluster.servers.values():
+            server.kill9()
+        cluster.start()
+        load.send(100)
+        load.check(cluster)
+
+
+@case
+def a_node_that_lost_its_disk_gets_everything_from_the_others():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        load = Load(cluster)
+        load.send(2000)
+        load.producer.flush(DEADLINE)
+        cluster.servers[3].kill9()
+        shutil.rmtree(folder / "node-3")
+        cluster.start(3)
+        expect("joining as a new member" in cluster.servers[3].log(), "it is a new member")
+        wait_until_healthy(cluster)
+        # With another node gone the one with the new disk has to vote and to keep what is written.
+        cluster.servers[1].kill9()
+        load.send(500)
+        load.check(cluster)
+
+
+@case
+def a_server_that_does_not_belong_is_refused_in_one_sentence():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+
+        def refused(server, *parts):
+            code, _, errors = run_server(*server.command()[1:])
+            expect_equal((code, errors.count("sentinel: ")), (NOT_IN_CLUSTER, 1), f"refusal in {errors!r}")
+            for part in parts:
+                expect(part in errors, f"{part!r} in {errors!r}")
+
+        # A second server with the number of one that runs.
+        other = cluster.server(2, data=folder / "other")
+        cluster.peer_ports[2], kept = free_port(), cluster.peer_ports[2]
+        other.flags[other.flags.index("--peers") + 1] = cluster.peers(2)
+        cluster.peer_ports[2] = kept
+        other.port = 0
+        refused(other, "another server runs as node 2", "--node-id")
+        # Another node's data directory.
+        cluster.servers[3].stop()
+        shutil.copytree(folder / "node-3", folder / "copy")
+        moved = cluster.server(3, data=folder / "copy")
+        moved.flags[moved.flags.index("--node-id") + 1] = "2"
+        refused(moved, "belongs to node 3")
+        # A copy of a directory that has been used since.
+        cluster.start(3)
+        cluster.servers[3].stop()
+        cluster.start(3)
+        cluster.servers[3].stop()
+        refused(cluster.server(3, data=folder / "copy"), "old copy", "--data")
+        cluster.start(3)
+        wait_until_healthy(cluster)
+
+
+@case
+def a_disk_of_another_cluster_is_refused():
+    with Workspace("cluster") as folder:
+        with Cluster(folder / "a") as first, Cluster(folder / "b") as second:
+            second.servers[3].stop()
+            stranger = first.server(3, data=folder / "b" / "node-3")
+            first.servers[3].stop()
+            code, _, errors = run_server(*stranger.command()[1:])
+            expect_equal(code, NOT_IN_CLUSTER, f"exit code with {errors!r}")
+            expect("belongs to cluster" in errors, errors)
+            first.start(3)
+            second.start(3)
+
+
+if __name__ == "__main__":
+    sys.exit(run(sys.argv[1:]))
