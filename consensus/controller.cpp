@@ -174,7 +174,7 @@ void Controller::apply(const CommittedEntry& entry) {
 
 core::Task<Result<void>> Controller::propose(core::Bytes command) {
   if (!leads()) co_return std::unexpected(Errc::not_leader);
-  if (const auto allowed = replica_.raft().may_propose(); !allowed)
+  if (const auto allowed = replica_.may_propose(); !allowed)
     co_return std::unexpected(allowed.error());
   const auto done = co_await replica_.propose({.payload = std::move(command)});
   // It may still be committed, so whoever asked must not ask another one as if nothing was.

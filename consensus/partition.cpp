@@ -202,7 +202,7 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
                        .log_append_time_ms = -1,
                        .log_start_offset = log_start()};
   }
-  if (const auto allowed = replica_.raft().may_propose(); !allowed)
+  if (const auto allowed = replica_.may_propose(); !allowed)
     co_return std::unexpected(allowed.error());
   if (!producers_.has_room()) co_return std::unexpected(Errc::overloaded);
   Appended appended{

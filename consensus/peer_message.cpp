@@ -135,6 +135,7 @@ struct BodyReader {
   void operator()(SnapshotRequest& body) const {
     SnapshotHead head;
     fields(head);
+    if (head.last.type > EntryType::command) return in.fail();
     body.snapshot.last = head.last;
     body.snapshot.configuration = std::move(head.configuration);
     body.snapshot.state = payload(in.remaining());
@@ -191,6 +192,8 @@ core::Result<PeerMessage> decode_peer_message(const core::Bytes& bytes) {
     known = make_body(head.kind, message.body);
     if (known) std::visit(BodyReader{bytes, in, fields}, message.body);
   }
+  // A term is Kafka's leader epoch, too.
+  if (head.term > Term(INT32_MAX)) known = false;
   if (!known || in.failed() || in.remaining() != 0)
     return core::fail(core::Errc::corruption, "malformed message of a group's replica");
   return decoded;

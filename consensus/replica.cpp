@@ -265,6 +265,11 @@ void Replica::give_up_waiting() {
   confirmed_.notify_all();
 }
 
+Result<void> Replica::may_propose() const {
+  if (closed_ || gave_up_) return std::unexpected(Errc::closed);
+  return raft_->may_propose();
+}
+
 core::Task<Result<LogIndex>> Replica::propose(Proposal proposal) {
   if (closed_ || gave_up_) co_return std::unexpected(Errc::closed);
   const auto place = raft_->propose({.type = proposal.type,

@@ -122,6 +122,8 @@ class Replica {
   /// when the task starts; proposals are applied in that order. not_leader, also when leadership is
   /// lost meanwhile: the entry may then still be committed; overloaded; closed.
   core::Task<Result<LogIndex>> propose(Proposal proposal);
+  /// What propose() would say now.
+  [[nodiscard]] Result<void> may_propose() const;
   /// Resolves once a majority has confirmed that this node leads: what it has applied by then is
   /// all that was committed when this was called. not_leader, timed_out, closed.
   core::Task<Result<void>> confirm_leadership(core::Deadline deadline);
