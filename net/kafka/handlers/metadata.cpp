@@ -74,9 +74,11 @@ void describe_brokers(const RequestContext& context, const Known& known,
                                 .port = context.endpoint.port,
                                 .rack = std::nullopt});
   }
+  // Any node takes what is meant for the controller to it, and there are clients that do not ask
+  // again when they are told of none.
   const NodeId controller = known.state.controller;
-  response.controller_id =
-      controller != NodeId(0) && known.is_alive(controller) ? controller.value() : -1;
+  const bool is_known = controller != NodeId(0) && known.is_alive(controller);
+  response.controller_id = is_known ? controller.value() : self;
 }
 
 core::Task<Known> ask_front(RequestContext context, std::vector<const consensus::Topic*> topics,
