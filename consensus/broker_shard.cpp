@@ -20,6 +20,7 @@ struct BrokerShard::Use::Slot {
   bool opening = false;
   bool failed = false;
   bool dropping = false;
+  bool deleted = false;  // The topic, too.
   std::size_t waiting = 0;
   std::size_t uses = 0;
   core::Signal changed;
@@ -221,12 +222,6 @@ void BrokerShard::drop_partitions_of(const Topic& topic) {
     if (!is_home_of(group)) continue;
     retention_.remove(group);
     cleaner_.remove(group);
-    const auto found = slots_.find(group);
-    if (found != slots_.end()) {
-      found->second->dropping = true;
-      if (found->second->partition != nullptr) found->second->partition->close_for_deletion();
-      found->second->changed.notify_all();
-    }
     scope_.spawn(drop_partition(group));
   }
 }
@@ -234,8 +229,9 @@ void BrokerShard::drop_partitions_of(const Topic& topic) {
 core::Task<void> BrokerShard::drop_partition(GroupId group) {
   if (const auto found = slots_.find(group); found != slots_.end()) {
     Slot& slot = *found->second;
-    while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
-    if (slot.partition != nullptr) co_await slot.partition->close();
+    slot.deleted = true;
+    if (std::exchange(slot.dropping, true)) co_return;  // Who is at it erases the rest.
+    co_await close_slot(&slot);
     slots_.erase(group);
   }
   co_await erase_partition(group);
@@ -301,8 +297,10 @@ core::Task<void> BrokerShard::look_ahead_in(Use partition, ReadRequest request) 
 
 Configuration BrokerShard::base_of(GroupId group) const {
   Configuration base;
-  const Topic* topic = image_->topic_of(group);
-  if (topic != nullptr && !image_->has_moved(group)) base.voters = topic->replicas_of(group);
+  std::vector<MemberId> first = image_->first_replicas_of(group);
+  // Who has come later learns from the others who takes part.
+  if (std::ranges::find(first, layout_.self) == first.end()) return base;
+  base.voters = std::move(first);
   std::ranges::sort(base.voters);
   return base;
 }
@@ -364,23 +362,37 @@ core::Task<void> BrokerShard::release_strays() {
 /// The partition is elsewhere now. It may come back, so its keys are removed one by one: what was
 /// discarded could not be written again.
 core::Task<void> BrokerShard::release_partition(GroupId group) {
+  auto& made = slots_[group];
+  if (made == nullptr) made = std::make_unique<Slot>(shard_);
+  Slot& slot = *made;
+  if (slot.dropping) co_return;  // On its way already.
+  // Kept until nothing is left, so that nobody opens it meanwhile.
+  slot.dropping = true;
   retention_.remove(group);
   cleaner_.remove(group);
-  if (const auto found = slots_.find(group); found != slots_.end()) {
-    Slot& slot = *found->second;
-    slot.dropping = true;
-    if (slot.partition != nullptr) slot.partition->close_for_deletion();
-    slot.changed.notify_all();
-    while (slot.uses > 0 || slot.waiting > 0 || slot.opening) co_await slot.changed.wait();
-    if (slot.partition != nullptr) co_await slot.partition->close();
-    slots_.erase(group);
+  co_await close_slot(&slot);
+  if (!is_placed_here(group) && !slot.deleted) {
+    const core::Status erased = co_await erase_slowly(group);
+    if (!erased && layout_.log != nullptr)
+      layout_.log->write(core::LogLevel::error, "cannot erase group {}: {}", group,
+                         erased.error().message);
   }
-  if (is_placed_here(group)) co_return;  // Back already; it begins with what it has.
-  const core::Status erased = co_await erase_slowly(group);
-  if (!erased && layout_.log != nullptr)
-    layout_.log->write(core::LogLevel::error, "cannot erase group {}: {}", group,
-                       erased.error().message);
-  if (is_placed_here(group)) co_await partition(group);
+  const bool deleted = slot.deleted;
+  while (slot.waiting > 0) co_await slot.changed.wait();
+  slots_.erase(group);
+  if (deleted) {
+    co_await erase_partition(group);
+  } else if (is_placed_here(group)) {
+    co_await partition(group);  // Back already.
+  }
+}
+
+/// Waits until nobody uses the partition, and closes it.
+core::Task<void> BrokerShard::close_slot(Slot* slot) {
+  if (slot->partition != nullptr) slot->partition->close_for_deletion();
+  slot->changed.notify_all();
+  while (slot->uses > 0 || slot->waiting > 0 || slot->opening) co_await slot->changed.wait();
+  if (slot->partition != nullptr) co_await slot->partition->close();
 }
 
 core::Task<core::Status> BrokerShard::erase_slowly(GroupId group) {

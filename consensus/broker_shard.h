@@ -165,6 +165,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   core::Task<void> open_replicated(std::vector<GroupId> groups);
   void note_placement(const MetadataImage& before);
   core::Task<void> release_partition(GroupId group);
+  core::Task<void> close_slot(Slot* slot);
   core::Task<core::Status> erase_slowly(GroupId group);
   core::Task<void> release_strays();
   core::Task<void> run_report(core::Task<void> report);

@@ -437,9 +437,11 @@ core::Task<core::Result<std::optional<KeyedRecord>>> CompactedLog::record_at(Off
 }
 
 core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
+  const std::uint64_t generation = generation_;
   co_await turn_.acquire(1);
   const Turn turn(turn_);
-  const EntryKey& begin = replica_.start().before;
+  if (generation != generation_) co_return core::Status();
+  const EntryKey begin = replica_.start().before;
   if (state_.removed_bytes != 0 && start.before.index > begin.index) {
     std::uint64_t stored = 0;
     LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
@@ -452,6 +454,7 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
       if (count % kRecordsPerYield == 0) co_await core::yield(shard_);
       SENTINEL_CO_CHECK(co_await cursor.next());
     }
+    if (generation != generation_) co_return core::Status();
     const std::uint64_t once = start.before.end_bytes - begin.end_bytes;
     state_.removed_bytes -= static_cast<std::int64_t>(once) - static_cast<std::int64_t>(stored);
   }

@@ -297,6 +297,9 @@ core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
     if (node.boot < known->second.boot) co_return std::unexpected(Errc::stale_disk);
     node.disk_number = known->second.disk_number;
     if (node == known->second) co_return node;
+  } else if (known != image_.nodes().end() && node.disk_number != 0) {
+    // A disk that another one has taken the place of: what it has promised is not known any more.
+    co_return std::unexpected(Errc::stale_disk);
   }
   const NodeId id = node.id;
   const core::Uuid disk = node.disk_id;

@@ -6,10 +6,19 @@ namespace sentinel::consensus {
 
 namespace {
 
+struct FirstReplicas {
+  GroupId group;
+  std::vector<MemberId> replicas;
+  static void fields(auto& self, auto& visit) {
+    visit(self.group);
+    visit(self.replicas);
+  }
+};
+
 struct StoredImage {
   std::vector<Topic> topics;
   std::vector<BrokerNode> nodes;
-  std::vector<GroupId> moved;
+  std::vector<FirstReplicas> first_replicas;
   GroupId next_group;
   ProducerId next_producer_id;
   std::uint64_t version = 0;
@@ -17,7 +26,7 @@ struct StoredImage {
   static void fields(auto& self, auto& visit) {
     visit(self.topics);
     visit(self.nodes);
-    visit(self.moved);
+    visit(self.first_replicas);
     visit(self.next_group);
     visit(self.next_producer_id);
     visit(self.version);
@@ -129,7 +138,7 @@ void MetadataImage::remove(const core::Uuid& id) {
   partition_count_ -= static_cast<std::size_t>(topic->second.partition_count);
   const GroupId first = topic->second.first_group;
   const GroupId end = first + static_cast<std::uint64_t>(topic->second.partition_count);
-  moved_.erase(moved_.lower_bound(first), moved_.lower_bound(end));
+  first_replicas_.erase(first_replicas_.lower_bound(first), first_replicas_.lower_bound(end));
   by_group_.erase(first);
   topics_.erase(topic);
   names_.erase(found);
@@ -141,6 +150,13 @@ bool Topic::is_placed_on(GroupId group, MemberId member) const {
     return std::ranges::find(members, member) != members.end();
   };
   return has(replicas[at]) || (!leaving.empty() && has(leaving[at]));
+}
+
+std::vector<MemberId> MetadataImage::first_replicas_of(GroupId group) const {
+  const auto moved = first_replicas_.find(group);
+  if (moved != first_replicas_.end()) return moved->second;
+  const Topic* topic = topic_of(group);
+  return topic == nullptr ? std::vector<MemberId>() : topic->replicas_of(group);
 }
 
 bool MetadataImage::is_gone(MemberId member) const {
@@ -167,8 +183,8 @@ void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
   std::erase_if(leaving, [&](MemberId member) {
     return std::ranges::find(replicas, member) != replicas.end();
   });
+  first_replicas_.emplace(group, now);  // Unless it is there: it has moved before.
   now = std::move(replicas);
-  moved_.insert(group);
 }
 
 void MetadataImage::settle(const SettleGroupCommand& command) {
@@ -187,7 +203,7 @@ void MetadataImage::register_node(BrokerNode node) {
   const auto known = nodes_.find(node.id);
   if (known != nodes_.end()) {
     const bool same = known->second.disk_id == node.disk_id;
-    if (same && node.boot < known->second.boot) return;
+    if (same ? node.boot < known->second.boot : node.disk_number != 0) return;
     const MemberId before = known->second.member();
     node.disk_number = known->second.disk_number + (same ? 0 : 1);
     // What the disk had comes onto the new one.
@@ -215,12 +231,14 @@ void MetadataImage::replace_member(MemberId before, MemberId now) {
 core::Bytes MetadataImage::encode() const {
   StoredImage stored{.topics = {},
                      .nodes = {},
-                     .moved = {moved_.begin(), moved_.end()},
+                     .first_replicas = {},
                      .next_group = next_group_,
                      .next_producer_id = next_producer_id_,
                      .version = version_};
   for (const auto& [name, topic] : topics_) stored.topics.push_back(topic);
   for (const auto& [id, node] : nodes_) stored.nodes.push_back(node);
+  for (const auto& [group, replicas] : first_replicas_)
+    stored.first_replicas.push_back({group, replicas});
   return core::encode_fields(stored);
 }
 
@@ -235,7 +253,8 @@ core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
     const NodeId id = node.id;
     image.nodes_.emplace(id, std::move(node));
   }
-  image.moved_.insert(stored.moved.begin(), stored.moved.end());
+  for (FirstReplicas& each : stored.first_replicas)
+    image.first_replicas_.emplace(each.group, std::move(each.replicas));
   image.next_group_ = stored.next_group;
   image.next_producer_id_ = stored.next_producer_id;
   image.version_ = stored.version;

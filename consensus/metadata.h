@@ -9,7 +9,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -155,9 +154,8 @@ class MetadataImage {
   /// The topic that has this group; null when none has.
   [[nodiscard]] const Topic* topic_of(GroupId group) const;
   [[nodiscard]] bool has_group(GroupId group) const { return topic_of(group) != nullptr; }
-  /// Whether the group's members have changed since it was made: who opens it for the first time
-  /// then learns them from the others.
-  [[nodiscard]] bool has_moved(GroupId group) const { return moved_.contains(group); }
+  /// Who the group was made of: what its configuration is before its first entry.
+  [[nodiscard]] std::vector<MemberId> first_replicas_of(GroupId group) const;
   /// Whether the member's disk has been replaced by another one.
   [[nodiscard]] bool is_gone(MemberId member) const;
   /// Empty for a node that is a cluster of its own and takes in no others.
@@ -195,7 +193,7 @@ class MetadataImage {
   Topic* topic_to_change(GroupId group);
 
   std::map<NodeId, BrokerNode> nodes_;
-  std::set<GroupId> moved_;
+  std::map<GroupId, std::vector<MemberId>> first_replicas_;  // Of groups that have moved.
   std::map<std::string, Topic, std::less<>> topics_;
   std::map<core::Uuid, std::string> names_;
   std::map<GroupId, core::Uuid> by_group_;  // Of each topic's first group.

@@ -205,7 +205,10 @@ void MultiRaft::note_link_up(NodeId to) {
     const auto members = raft.configuration().members();
     const bool there =
         std::ranges::any_of(members, [&](MemberId member) { return node_of(member) == to; });
-    if (there) wake(group, seat);
+    if (!there) continue;
+    // What they rested on may have been the connection that broke.
+    std::erase_if(seat.resting, [&](const auto& each) { return node_of(each.first) == to; });
+    wake(group, seat);
   }
 }
 
@@ -232,7 +235,11 @@ void MultiRaft::deliver(SessionId session, PeerMessage message) {
   const bool answers = std::holds_alternative<HeartbeatAnswer>(body.body);
   const bool offers =
       std::holds_alternative<Heartbeat>(body.body) && message.settle_at != LogIndex(0);
-  if (!answers && !offers) wake(message.group, seat);
+  if (!answers && !offers) {
+    // Something is going on: others may have been woken by it, too.
+    seat.resting.clear();
+    wake(message.group, seat);
+  }
   if (answers) note_answer(message.group, seat, session, message);
   const GroupId group = message.group;
   const MemberId from = body.from;

@@ -276,19 +276,22 @@ void Partition::on_leading(bool leads) {
 
 core::Task<void> Partition::rebuild_producers() {
   co_await core::yield(shard_);
-  while (!closed_) {
+  const std::uint64_t generation = generation_;
+  while (!closed_ && generation == generation_) {
     const core::Status replayed = co_await replay_producers();
+    if (generation != generation_) co_return;
     if (!replayed) {
       unreadable(replayed.error());
       co_return;  // It does not lead any more.
     }
-    if (producers_index_ == replica_.commit_index()) break;
+    if (producers_index_ >= replica_.commit_index()) break;
   }
   producers_known_ = true;
 }
 
 core::Status Partition::restore(const Snapshot& snapshot, const LogStart& start) {
   SENTINEL_TRY(producers, ProducerState::decode(snapshot.state));
+  ++generation_;
   producers_ = std::move(producers);
   producers_index_ = snapshot.index;
   producers_known_ = true;
@@ -370,25 +373,29 @@ void Partition::begin_trim(core::ByteSpan command) {
 
 core::Task<void> Partition::trim_loop() {
   while (!trims_.empty() && !closed_) {
-    LogStart start = trims_.front();
+    auto snapshot = co_await committed_snapshot();
+    if (!snapshot.has_value()) break;
+    // All that there are: the snapshot lies behind them, and who starts again looks behind it.
+    LogStart start = replica_.start();
+    for (const LogStart& each : std::exchange(trims_, {})) {
+      if (each.before.index > start.before.index) start.before = each.before;
+      start.offset = std::max(start.offset, each.offset);
+    }
     start.before.group = replica_.group();
     const LogStart& now = replica_.start();
     if (start.offset > now.offset || start.before.index > now.before.index) {
-      auto snapshot = co_await committed_snapshot();
-      if (!snapshot.has_value()) break;
       core::Status trimmed;
       if (compacted_ == nullptr) {
         co_await replica_.trim(start, std::move(*snapshot));
       } else {
         trimmed = co_await compacted_->trim(start, std::move(*snapshot));
       }
-      // Done by the next life, or the next trim.
+      // Done by the next trim.
       if (!trimmed) unreadable(trimmed.error());
       entries_since_snapshot_ = 0;
       bytes_since_snapshot_ = 0;
       trimmed_ = std::max(trimmed_, log_start());
     }
-    if (!trims_.empty()) trims_.pop_front();
     trim_done_.notify_all();
   }
   trimming_ = false;
@@ -590,8 +597,10 @@ core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
     if (!plan) co_return unreadable(plan.error());
     if (!plan->pass.has_value()) co_return plan->again_ms;
     // Batches that a pass takes away no longer tell of their producers.
+    while (trimming_ && !closed_) co_await trim_done_.wait();
     auto snapshot = co_await committed_snapshot();
     if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
+    if (trimming_) continue;
     co_await replica_.store_snapshot(std::move(*snapshot));
     const core::Status cleaned = co_await compacted().clean(*plan->pass);
     if (!cleaned) co_return unreadable(cleaned.error());

@@ -203,6 +203,7 @@ class Partition final : public StateMachine {
   ProducerState producers_;
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
   bool producers_known_ = true;
+  std::uint64_t generation_ = 0;  // One more when another node's state is taken over.
   Offset log_end_{0};
   Offset high_watermark_{0};
   std::int64_t max_timestamp_ = -1;

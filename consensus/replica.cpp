@@ -159,7 +159,7 @@ core::Task<core::Status> Replica::open(Configuration base) {
   // Metadata is rare, and clients ask for it where they are.
   options.tells_commit_at_once = group_ == GroupId(0);
   raft_ = std::make_unique<Raft>(options, std::move(stored), host_.random());
-  terms_version_ = raft_->log().terms_version();
+  note_ranges();
   co_return core::Status();
 }
 
@@ -198,6 +198,15 @@ core::Task<core::Result<Raft::Stored>> Replica::load(Configuration base) {
     if (begin.first() <= stored.hard.commit) stored.log.terms.push_back(begin);
   }
   SENTINEL_CO_CHECK(co_await load_tail(&stored));
+  // What stands in the tail says of itself which configurations it brings.
+  std::erase_if(history_, [&](const PlacedConfiguration& placed) {
+    return placed.index > stored.hard.commit && history_.front().index != placed.index;
+  });
+  for (const LogEntry& entry : stored.log.tail) {
+    if (!changes_configuration(entry)) continue;
+    SENTINEL_CO_TRY(configuration, decode_configuration(entry.payload));
+    history_.push_back({entry.key.index, std::move(configuration)});
+  }
   for (const PlacedConfiguration& placed : history_) {
     if (placed.index <= stored.hard.commit) stored.configurations.clear();
     stored.configurations.push_back(placed);
@@ -267,11 +276,13 @@ void Replica::give_up_waiting() {
 
 Result<void> Replica::may_propose() const {
   if (closed_ || gave_up_) return std::unexpected(Errc::closed);
+  // Before that its owner does not know all of the log.
+  if (!leads_) return std::unexpected(Errc::not_leader);
   return raft_->may_propose();
 }
 
 core::Task<Result<LogIndex>> Replica::propose(Proposal proposal) {
-  if (closed_ || gave_up_) co_return std::unexpected(Errc::closed);
+  if (const auto allowed = may_propose(); !allowed) co_return std::unexpected(allowed.error());
   const auto place = raft_->propose({.type = proposal.type,
                                      .payload = std::move(proposal.payload),
                                      .end_offset = proposal.end_offset,
@@ -364,7 +375,6 @@ void Replica::begin_store(const Raft::Output& output, std::vector<RaftMessage> o
   lsm::WriteBatch batch;
   bool installs = output.installed.has_value();
   if (installs) install(*output.installed, batch);
-  put_states(output, batch);
   for (const LogEntry& entry : output.entries) {
     if (batch.body_bytes() + entry.payload.size() > kBatchBytes && !batch.empty()) {
       stages_.push_back(
@@ -375,12 +385,14 @@ void Replica::begin_store(const Raft::Output& output, std::vector<RaftMessage> o
     key.group = group_;
     batch.put(key.encode(), entry.payload);
   }
+  put_states(output, batch);
   stages_.push_back(
       {.durable = output.durable, .messages = std::move(once_durable), .installs = installs});
   scope_.spawn(store(std::move(batch)));
 }
 
-/// What belongs to the entries comes with the first of them: where terms begin says which are dead.
+/// What belongs to the entries comes with the last of them: before it those of new terms are dead,
+/// and the log is what it was.
 void Replica::put_states(const Raft::Output& output, lsm::WriteBatch& batch) {
   if (raft_->log().terms_version() != terms_version_) {
     note_ranges();
@@ -394,8 +406,14 @@ void Replica::put_states(const Raft::Output& output, lsm::WriteBatch& batch) {
       members.all.push_back({placed.index, placed.configuration});
     batch.put(state_key(group_, StateKind::members), core::encode_fields(members));
   }
-  if (output.hard.has_value())
-    batch.put(state_key(group_, StateKind::hard_state), core::encode_fields(*output.hard));
+  if (!output.hard.has_value()) return;
+  HardState hard = *output.hard;
+  // Of the entries that come with it some may be lost in a crash, if there are several batches.
+  if (!output.entries.empty()) {
+    const LogIndex before(output.entries.front().key.index.value() - 1);
+    hard.commit = std::min(hard.commit, before);
+  }
+  batch.put(state_key(group_, StateKind::hard_state), core::encode_fields(hard));
 }
 
 /// Takes over another node's log start and state.
@@ -532,6 +550,8 @@ core::Task<core::Result<Snapshot>> Replica::snapshot() const {
 
 core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatch with) {
   SENTINEL_ASSERT(start.before.index <= applied_ && snapshot.index >= start.before.index);
+  // Another node's state has come meanwhile, which is later.
+  if (snapshot.index < start_.before.index) co_return;
   if (start.before.index < start_.before.index) start.before = start_.before;
   start.offset = std::max(start.offset, start_.offset);
   // At once, so that whoever trims next goes on from here.
@@ -539,6 +559,7 @@ core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatc
   with.put(state_key(group_, StateKind::log_start), start.encode());
   with.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
   co_await db_.write(std::move(with));
+  if (start.before.index < durable_start_.before.index) co_return;
   durable_start_ = start;
   raft_->trim(start.before);
   // The one in force at the start stays.
