@@ -1,6 +1,7 @@
 #include "consensus/membership_keeper.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace sentinel::consensus {
@@ -80,11 +81,11 @@ bool MembershipKeeper::change(Replica& replica, const WantedMembers& wanted) {
   const bool leaves = next->kind == ConfigurationChange::Kind::remove && next->node == raft_.self();
   if (!leaves) {
     // One that is under way, or a majority that is not there: tried again.
-    (void)replica.propose(*next);
+    std::ignore = replica.propose(*next);
   } else if (const auto heir = successor(raft, wanted)) {
-    (void)replica.transfer_to(*heir);
+    std::ignore = replica.transfer_to(*heir);
   } else {
-    (void)replica.propose(*next);
+    std::ignore = replica.propose(*next);
   }
   return true;
 }
@@ -112,7 +113,7 @@ bool MembershipKeeper::balance(Replica& replica, const WantedMembers& wanted) {
   const auto [at, is_new] = balance_at_.emplace(replica.group(), shard_.now() + kBalanceAfter);
   if (shard_.now() < at->second) return true;
   balance_at_.erase(at);
-  (void)replica.transfer_to(first);
+  std::ignore = replica.transfer_to(first);
   return true;
 }
 

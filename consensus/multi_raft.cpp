@@ -1,6 +1,7 @@
 #include "consensus/multi_raft.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace sentinel::consensus {
@@ -169,7 +170,7 @@ bool MultiRaft::hand_over() {
     }
     if (!best.has_value()) continue;
     any = true;
-    if (!raft.is_transferring()) (void)seat.replica->transfer_to(*best);
+    if (!raft.is_transferring()) std::ignore = seat.replica->transfer_to(*best);
   }
   return any;
 }

@@ -1,6 +1,7 @@
 #include "net/kafka/node.h"
 
 #include <algorithm>
+#include <tuple>
 
 #include "core/call.h"
 
@@ -11,7 +12,7 @@ namespace {
 core::Task<void> gate_settle(consensus::BrokerShard* broker, ControllerGate* gate,
                              consensus::GroupId group, std::vector<consensus::MemberId> voters) {
   // One that is not heard is told again.
-  (void)co_await gate->settle_group(broker->shard(), {group, std::move(voters)});
+  std::ignore = co_await gate->settle_group(broker->shard(), {group, std::move(voters)});
 }
 
 /// A stop waits for other nodes no longer than that.

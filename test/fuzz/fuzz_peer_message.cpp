@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <span>
+#include <tuple>
 
 #include "consensus/peer_message.h"
 #include "net/rpc/frame.h"
@@ -16,7 +17,7 @@ using namespace sentinel;
 void check_message(const core::Bytes& input) {
   const auto message = consensus::decode_peer_message(input);
   if (!message) return;
-  if (message->message.has_value()) (void)consensus::is_well_formed(*message->message);
+  if (message->message.has_value()) std::ignore = consensus::is_well_formed(*message->message);
   const core::Bytes encoded = consensus::encode_peer_message(*message).joined();
   const auto again = consensus::decode_peer_message(encoded);
   if (!again || !core::equal(consensus::encode_peer_message(*again).joined(), encoded))
@@ -40,6 +41,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check_fields<net::rpc::Hello>(input);
   check_fields<net::rpc::Welcome>(input);
   check_fields<net::rpc::Refused>(input);
-  (void)net::rpc::open_frame(input);
+  std::ignore = net::rpc::open_frame(input);
   return 0;
 }
