@@ -92,6 +92,18 @@ core::Task<ExitCode> describe(Session* session, const TopicsOptions* options) {
   co_return ExitCode::ok;
 }
 
+/// A topic that has just been made. Other brokers of a cluster know it a moment later.
+core::Task<core::Result<TopicView>> find_new(Session* session, std::string name) {
+  const core::Deadline patience =
+      earlier(session->deadline(), session->shard.deadline_in(std::chrono::seconds(5)));
+  for (int attempt = 0;; ++attempt) {
+    auto topic = co_await session->client->topic(name, false, session->deadline());
+    if (topic || topic.error().code != core::Errc::not_found) co_return topic;
+    const bool again = co_await session->client->pause(attempt, patience);
+    if (!again) co_return topic;
+  }
+}
+
 core::Task<ExitCode> create(Session* session, const TopicsOptions* options) {
   net::kafka::NewTopic wanted;
   wanted.name = options->topic;
@@ -100,7 +112,7 @@ core::Task<ExitCode> create(Session* session, const TopicsOptions* options) {
   wanted.configs = options->configs;
   auto created = co_await session->client->create_topic(std::move(wanted), session->deadline());
   if (!created) co_return report(created.error());
-  auto topic = co_await session->client->topic(options->topic, false, session->deadline());
+  auto topic = co_await find_new(session, options->topic);
   if (!topic) co_return report(topic.error());
   const std::size_t partitions = topic->partitions.size();
   if (options->output == Output::json) {
