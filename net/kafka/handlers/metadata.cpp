@@ -106,6 +106,10 @@ core::Task<ErrorCode> find_or_create(RequestContext context, std::string name, b
   topic.partition_count = context.config.default_partitions;
   auto created =
       co_await context.config.controller->create_topic(context.shard(), std::move(topic), false);
+  // A controller that can't decide at the moment: clients ask again, which for other codes some do
+  // not.
+  if (!created && created.error() == consensus::Errc::timed_out)
+    co_return ErrorCode::leader_not_available;
   // Another client may have been faster.
   if (!created && created.error() != consensus::Errc::topic_already_exists)
     co_return to_error_code(created.error());
