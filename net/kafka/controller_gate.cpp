@@ -30,6 +30,14 @@ enum class Question : std::uint8_t {
   settle_group = 6,
 };
 
+/// Whether it does no harm to ask twice, when the controller was lost before its answer came. A
+/// topic that was made or deleted would be reported as there, or as missing, to who has asked once.
+bool is_repeatable(const core::Bytes& request) {
+  core::ByteReader in(request);
+  const auto question = static_cast<Question>(in.u8());
+  return question != Question::create_topic && question != Question::delete_topic;
+}
+
 struct CreateTopic {
   bool validate_only = false;
   NewTopic topic;
@@ -150,7 +158,8 @@ core::Task<Result<core::Bytes>> ControllerGate::ask_there(ControllerGate* self,
   for (;;) {
     auto answer = co_await self->ask_leader(request, deadline);
     if (answer) co_return answer;
-    if (answer.error() != Errc::not_leader) co_return answer;
+    const bool lost = answer.error() == Errc::timed_out && is_repeatable(request);
+    if (answer.error() != Errc::not_leader && !lost) co_return answer;
     if (self->closed_ || deadline.passed(shard.now())) co_return std::unexpected(Errc::timed_out);
     co_await core::sleep_for(shard, kPause);
   }
