@@ -5,12 +5,19 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
+
+#include "core/sync.h"
 
 namespace sentinel::net {
 
 namespace {
 
 constexpr unsigned kListenBacklog = 1024;
+// The kernel takes a killed process's ring apart after the process is gone, and with it the sockets
+// that it waits on: whoever is started again at once finds its own port in use for a moment.
+constexpr core::Duration kPortPatience = std::chrono::seconds(1);
+constexpr core::Duration kPortPause = std::chrono::milliseconds(20);
 // Slices handed to one vectored send; the kernel takes up to 1024.
 constexpr std::size_t kVectorsMax = 64;
 
@@ -151,10 +158,16 @@ core::Result<core::Address> Socket::peer_address() const {
 
 core::Task<core::Result<std::unique_ptr<Listener>>> Listener::open(core::Shard& shard,
                                                                    core::Address address) {
-  core::Io io(shard, core::OpCode::listen_tcp);
-  io.address = &address;
-  io.flags = kListenBacklog;
-  const std::int64_t result = co_await io;
+  const core::Deadline patience = shard.deadline_in(kPortPatience);
+  std::int64_t result = 0;
+  for (;;) {
+    core::Io io(shard, core::OpCode::listen_tcp);
+    io.address = &address;
+    io.flags = kListenBacklog;
+    result = co_await io;
+    if (result != -EADDRINUSE || patience.passed(shard.now())) break;
+    co_await core::sleep_for(shard, kPortPause);
+  }
   if (result < 0) co_return failed(result, fmt::format("cannot listen on port {}", address.port));
   const auto handle = static_cast<core::Handle>(result);
   SENTINEL_CO_TRY(bound, shard.ring().local_address(handle));

@@ -61,7 +61,8 @@ class Socket {
 
 class Listener {
  public:
-  /// Listens on `address`; port 0 picks a free one. Errc::busy when the port is taken.
+  /// Listens on `address`; port 0 picks a free one. Errc::busy when the port is taken, and
+  /// stays so for a second.
   static core::Task<core::Result<std::unique_ptr<Listener>>> open(core::Shard& shard,
                                                                   core::Address address);
   ~Listener();
