@@ -141,13 +141,13 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   }
   std::vector<GroupId> replicated;
   for (const auto& [name, topic] : self->image_->topics()) {
-    if (old->find(topic.id) != nullptr) continue;
-    self->add_partitions_of(topic, !first);
-    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+    const Topic* before = old->find(topic.id);
+    const std::int32_t known = before == nullptr ? 0 : before->partition_count;
+    for (std::int32_t i = known; i < topic.partition_count; ++i) {
       const GroupId group = topic.group(PartitionIndex(i));
-      const bool shared = topic.replicas_of(group).size() > 1;
-      if (shared && self->is_home_of(group) && self->is_placed_here(group))
-        replicated.push_back(group);
+      if (!self->is_home_of(group) || !self->is_placed_here(group)) continue;
+      self->add_partition(topic, group, !first);
+      if (topic.replicas_of(group).size() > 1) replicated.push_back(group);
     }
   }
   if (!replicated.empty()) self->scope_.spawn(self->open_replicated(std::move(replicated)));
@@ -167,15 +167,9 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   co_return true;
 }
 
-void BrokerShard::add_partitions_of(const Topic& topic, bool is_new) {
-  const RetentionLimits limits = retention_limits(topic);
-  const CleaningRules rules = cleaning_rules(topic);
-  for (std::int32_t i = 0; i < topic.partition_count; ++i) {
-    const GroupId group = topic.group(PartitionIndex(i));
-    if (!is_home_of(group) || !is_placed_here(group)) continue;
-    retention_.add(group, limits, is_new);
-    cleaner_.add(group, rules, is_new);
-  }
+void BrokerShard::add_partition(const Topic& topic, GroupId group, bool is_new) {
+  retention_.add(group, retention_limits(topic), is_new);
+  cleaner_.add(group, cleaning_rules(topic), is_new);
 }
 
 void BrokerShard::on_committed(const Partition& partition) {
@@ -315,16 +309,14 @@ void BrokerShard::note_placement(const MetadataImage& before) {
   std::vector<GroupId> came;
   for (const auto& [name, topic] : image_->topics()) {
     const Topic* old = before.find(topic.id);
-    if (old == nullptr || (old->replicas == topic.replicas && old->leaving == topic.leaving))
-      continue;
-    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+    if (old == nullptr || (old->replicas == topic.replicas && old->moves == topic.moves)) continue;
+    for (std::int32_t i = 0; i < old->partition_count; ++i) {
       const GroupId group = topic.group(PartitionIndex(i));
       if (!is_home_of(group)) continue;
       const bool was_here = old->is_placed_on(group, layout_.self);
       const bool is_here = topic.is_placed_on(group, layout_.self);
       if (is_here && !was_here) {
-        retention_.add(group, retention_limits(topic), false);
-        cleaner_.add(group, cleaning_rules(topic), false);
+        add_partition(topic, group, false);
         came.push_back(group);
       }
       // Before that an older state of the metadata may be speaking, of an earlier stay.
@@ -535,6 +527,15 @@ core::Task<void> BrokerShard::hand_over(core::Deadline deadline) {
   while (raft_.hand_over() && !deadline.passed(shard_.now()))
     co_await core::sleep_for(shard_, MultiRaft::kTick / 10);
   raft_.give_up_waiting();
+}
+
+core::Task<Result<void>> BrokerShard::transfer_group(BrokerShard* self, GroupId group,
+                                                     MemberId to) {
+  Replica* replica = self->raft_.find(group);
+  if (replica == nullptr || !replica->is_leader()) co_return std::unexpected(Errc::not_leader);
+  if (to == self->layout_.self) co_return Result<void>();
+  if (!self->is_alive(node_of(to))) co_return std::unexpected(Errc::invalid_members);
+  co_return replica->transfer_to(to);
 }
 
 bool BrokerShard::is_alive(NodeId node) const {

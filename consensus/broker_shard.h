@@ -137,6 +137,9 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   /// Hands the groups that this node leads to others, as far as there are others that can. After it
   /// nothing here waits for other nodes any more.
   core::Task<void> hand_over(core::Deadline deadline);
+  /// Lets another member lead a group that is led here. Errc::not_leader; invalid_members when that
+  /// one can't take it now.
+  static core::Task<Result<void>> transfer_group(BrokerShard* self, GroupId group, MemberId to);
   /// What this node has is what the cluster knows: data that are placed elsewhere may go.
   static core::Task<bool> note_caught_up(BrokerShard* self);
   /// Another node can be reached again.
@@ -178,7 +181,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void drop_partitions_of(const Topic& topic);
   core::Task<void> drop_partition(GroupId group);
   core::Task<void> erase_partition(GroupId group);
-  void add_partitions_of(const Topic& topic, bool is_new);
+  void add_partition(const Topic& topic, GroupId group, bool is_new);
   core::Task<void> give_up_again();
   core::Task<core::Status> give_up_again_in(lsm::Db& db);
   [[nodiscard]] bool is_home_of(GroupId group) const;

@@ -231,10 +231,10 @@ core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
   CreateTopicCommand command;
   command.topic = {.name = topic.name,
                    .id = core::Uuid::make(shard_.random()),
-                   .first_group = GroupId(0),
+                   .groups = {},
                    .partition_count = topic.partition_count,
                    .replicas = std::move(*placed),
-                   .leaving = {},
+                   .moves = {},
                    .configs = std::move(topic.configs)};
   const auto done = co_await propose(encode_command(CommandType::create_topic, command));
   if (!done) co_return std::unexpected(done.error());
@@ -261,8 +261,9 @@ core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
 std::vector<PlaceableNode> Controller::placeable_nodes() const {
   std::vector<PlaceableNode> nodes;
   const auto is_alive = [this](NodeId id) { return id == node_of(self_) || is_alive_(id); };
-  for (const auto& [id, node] : image_.nodes())
-    nodes.push_back({.id = id, .member = node.member(), .alive = is_alive(id)});
+  for (const auto& [id, node] : image_.nodes()) {
+    if (!node.removed) nodes.push_back({.id = id, .member = node.member(), .alive = is_alive(id)});
+  }
   for (const MemberId member : replica_.raft().configuration().voters) {
     const NodeId id = node_of(member);
     if (!image_.nodes().contains(id))
@@ -294,7 +295,8 @@ core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
   if (!leads()) co_return std::unexpected(Errc::not_leader);
   const auto known = image_.nodes().find(node.id);
   if (known != image_.nodes().end() && known->second.disk_id == node.disk_id) {
-    if (node.boot < known->second.boot) co_return std::unexpected(Errc::stale_disk);
+    if (known->second.removed) co_return std::unexpected(Errc::node_removed);
+    if (!known->second.boot.allows(node.boot)) co_return std::unexpected(Errc::stale_disk);
     node.disk_number = known->second.disk_number;
     if (node == known->second) co_return node;
   } else if (known != image_.nodes().end() && node.disk_number != 0) {
@@ -323,6 +325,81 @@ core::Task<Result<void>> Controller::place_group(GroupId group, std::vector<Node
                                             PlaceGroupCommand{group, std::move(placed->front())}));
 }
 
+core::Task<Result<void>> Controller::cancel_move(GroupId group) {
+  const Topic* topic = image_.topic_of(group);
+  if (topic == nullptr) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  const PartitionMove* move = topic->move_of(topic->partition_of(group));
+  if (move == nullptr) co_return std::unexpected(Errc::not_moving);
+  std::vector<MemberId> back;
+  for (const MemberId member : move->before) {
+    const auto node = image_.nodes().find(node_of(member));
+    // What was on a disk that was lost comes onto the one in its place.
+    if (node == image_.nodes().end()) {
+      back.push_back(member);
+    } else if (!node->second.removed) {
+      back.push_back(node->second.member());
+    }
+  }
+  if (back.empty()) co_return std::unexpected(Errc::not_moving);
+  co_return co_await propose(
+      encode_command(CommandType::place_group, PlaceGroupCommand{group, std::move(back)}));
+}
+
+/// Where the new partitions of a topic are to be: on as many nodes as its first one.
+Result<std::vector<std::vector<MemberId>>> Controller::place_growth(
+    core::Uuid id, std::int32_t count, const std::vector<std::vector<NodeId>>& assignment) const {
+  const Topic* topic = image_.find(id);
+  if (topic == nullptr) return std::unexpected(Errc::unknown_topic_or_partition);
+  if (count <= topic->partition_count || count > kPartitionsPerTopicMax)
+    return std::unexpected(Errc::invalid_partitions);
+  NewTopic added;
+  added.partition_count = count - topic->partition_count;
+  added.replication_factor = core::narrow<std::int32_t>(topic->replicas.front().size());
+  added.assignment = assignment;
+  if (image_.partition_count() + static_cast<std::size_t>(added.partition_count) > kPartitionsMax)
+    return std::unexpected(Errc::invalid_partitions);
+  return place(added);
+}
+
+Result<void> Controller::check_growth(core::Uuid id, std::int32_t count,
+                                      const std::vector<std::vector<NodeId>>& assignment) const {
+  const auto placed = place_growth(id, count, assignment);
+  if (!placed) return std::unexpected(placed.error());
+  return {};
+}
+
+core::Task<Result<Topic>> Controller::grow_topic(core::Uuid id, std::int32_t count,
+                                                 std::vector<std::vector<NodeId>> assignment) {
+  auto placed = place_growth(id, count, assignment);
+  if (!placed) co_return std::unexpected(placed.error());
+  const GrowTopicCommand command{id, image_.find(id)->partition_count, std::move(*placed)};
+  const auto done = co_await propose(encode_command(CommandType::grow_topic, command));
+  if (!done) co_return std::unexpected(done.error());
+  // Somebody else may have been faster, with another count, or have deleted the topic.
+  const Topic* grown = image_.find(id);
+  if (grown == nullptr) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  if (grown->partition_count != count) co_return std::unexpected(Errc::invalid_partitions);
+  Topic result = *grown;
+  co_await until_published(image_.version(), {});
+  co_return result;
+}
+
+core::Task<Result<void>> Controller::remove_node(NodeId id) {
+  if (!leads()) co_return std::unexpected(Errc::not_leader);
+  const auto known = image_.nodes().find(id);
+  if (known == image_.nodes().end() || known->second.removed)
+    co_return std::unexpected(Errc::unknown_node);
+  if (image_.is_in_use(id)) co_return std::unexpected(Errc::node_in_use);
+  if (id == node_of(self_) || is_alive_(id)) co_return std::unexpected(Errc::node_is_alive);
+  const auto done =
+      co_await propose(encode_command(CommandType::remove_node, RemoveNodeCommand{id}));
+  if (!done) co_return std::unexpected(done.error());
+  // A partition may have been placed on it meanwhile.
+  const auto removed = image_.nodes().find(id);
+  if (!removed->second.removed) co_return std::unexpected(Errc::node_in_use);
+  co_return Result<void>();
+}
+
 core::Task<Result<void>> Controller::settle_group(GroupId group, std::vector<MemberId> replicas) {
   co_return co_await propose(
       encode_command(CommandType::settle_group, SettleGroupCommand{group, std::move(replicas)}));
@@ -341,9 +418,12 @@ std::optional<WantedMembers> Controller::wanted_members() const {
   for (const MemberId voter : now.voters) {
     if (!image_.is_gone(voter)) wanted.voters.push_back(voter);
   }
-  const std::size_t voters = nodes.size() >= kMany ? kMany : kFew;
+  const auto present =
+      nodes.size() - static_cast<std::size_t>(std::ranges::count_if(
+                         nodes, [](const auto& each) { return each.second.removed; }));
+  const std::size_t voters = present >= kMany ? kMany : kFew;
   for (const auto& [id, node] : nodes) {
-    if (wanted.has(node.member())) continue;
+    if (node.removed || wanted.has(node.member())) continue;
     auto& to = wanted.voters.size() < voters ? wanted.voters : wanted.learners;
     to.push_back(node.member());
   }

@@ -76,13 +76,26 @@ class Controller final : public StateMachine {
   /// Only checks what create_topic() would answer now.
   [[nodiscard]] Result<void> check_new_topic(const NewTopic& topic) const;
   /// Takes a node in, or notes that it has started. Errc::stale_disk for a copy of one that has
-  /// been used since.
+  /// been used since, node_removed for one that is to be no more.
   core::Task<Result<BrokerNode>> register_node(BrokerNode node);
   /// Errc::unknown_topic_or_partition.
   core::Task<Result<Topic>> delete_topic(core::Uuid id);
   /// Where a partition is to be. Errc::unknown_topic_or_partition; invalid_members when a node is
   /// not there.
   core::Task<Result<void>> place_group(GroupId group, std::vector<NodeId> nodes);
+  /// Where a partition was before it began to move, it is to stay. Errc::not_moving.
+  core::Task<Result<void>> cancel_move(GroupId group);
+  /// Gives a topic more partitions, `count` in all. Errc::unknown_topic_or_partition,
+  /// invalid_partitions (not more than there are, or too many), invalid_members (an assignment of
+  /// the new ones that does not fit).
+  core::Task<Result<Topic>> grow_topic(core::Uuid id, std::int32_t count,
+                                       std::vector<std::vector<NodeId>> assignment);
+  /// Only checks what grow_topic() would answer now.
+  [[nodiscard]] Result<void> check_growth(core::Uuid id, std::int32_t count,
+                                          const std::vector<std::vector<NodeId>>& assignment) const;
+  /// A node that is stopped and has no partitions goes for good. Errc::unknown_node, node_in_use,
+  /// node_is_alive.
+  core::Task<Result<void>> remove_node(NodeId id);
   /// A group has the members that were wanted.
   core::Task<Result<void>> settle_group(GroupId group, std::vector<MemberId> replicas);
   /// Who is to take part in the controller's own group: a few nodes vote, all others learn.
@@ -99,6 +112,8 @@ class Controller final : public StateMachine {
   core::Task<core::Status> recover(Configuration base);
   core::Task<Result<void>> propose(core::Bytes command);
   [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place(const NewTopic& topic) const;
+  [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place_growth(
+      core::Uuid id, std::int32_t count, const std::vector<std::vector<NodeId>>& assignment) const;
   [[nodiscard]] std::vector<PlaceableNode> placeable_nodes() const;
   core::Task<void> publish_loop();
 

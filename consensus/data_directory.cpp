@@ -166,7 +166,8 @@ core::Task<core::Status> DataDirectory::make_identity(Options options) {
 }
 
 core::Task<core::Status> DataDirectory::note_boot() {
-  ++identity_.boot;
+  ++identity_.boot.count;
+  identity_.boot.tag = shard_.random().next();
   co_return co_await write_identity();
 }
 

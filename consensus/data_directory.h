@@ -32,13 +32,29 @@ struct Founder {
   }
 };
 
+/// One start of a node in a cluster.
+struct Boot {
+  std::uint64_t count = 0;
+  std::uint64_t tag = 0;  ///< Drawn at each start: of two copies of a disk both may count the same.
+
+  /// Whether a start of the same disk comes after this one, or is this one.
+  [[nodiscard]] bool allows(const Boot& start) const {
+    return start.count > count || (start.count == count && start.tag == tag);
+  }
+  friend bool operator==(const Boot&, const Boot&) = default;
+  static void fields(auto& self, auto& visit) {
+    visit(self.count);
+    visit(self.tag);
+  }
+};
+
 struct Identity {
   core::Uuid cluster_id;  ///< Zero while it belongs to none.
   std::int32_t node_id = 1;
   core::Uuid disk_id;
   std::int32_t disk_number =
-      0;                   ///< Of the node's disks, from 1; 0 until the cluster has given one.
-  std::uint64_t boot = 0;  ///< Counts the starts in a cluster, so that a copy is told.
+      0;      ///< Of the node's disks, from 1; 0 until the cluster has given one.
+  Boot boot;  ///< The last start in a cluster, so that a copy is told.
   std::vector<Founder> founders;  ///< First members of the controller's group.
   std::uint32_t store_count = 1;
   bool ready = false;

@@ -6,6 +6,10 @@ namespace sentinel::consensus {
 
 namespace {
 
+GroupId end_of(const GroupRange& range) {
+  return range.first + static_cast<std::uint64_t>(range.count);
+}
+
 struct FirstReplicas {
   GroupId group;
   std::vector<MemberId> replicas;
@@ -37,8 +41,24 @@ bool sound(const Topic& topic) {
   return is_legal_topic_name(topic.name) && topic.partition_count > 0 &&
          topic.partition_count <= kPartitionsPerTopicMax &&
          std::ssize(topic.replicas) == topic.partition_count &&
-         (topic.leaving.empty() || topic.leaving.size() == topic.replicas.size()) &&
+         std::ranges::is_sorted(topic.moves, std::ranges::less(), &PartitionMove::partition) &&
+         std::ranges::all_of(
+             topic.moves, [&](const PartitionMove& move) { return topic.has(move.partition); }) &&
          std::ranges::none_of(topic.replicas, &std::vector<MemberId>::empty);
+}
+
+/// Also the ranges of its groups, which a topic gets when it is made.
+bool has_sound_groups(const Topic& topic) {
+  std::int64_t count = 0;
+  for (const GroupRange& range : topic.groups) {
+    if (range.count < 1) return false;
+    count += range.count;
+  }
+  return count == topic.partition_count;
+}
+
+bool contains(const std::vector<MemberId>& members, MemberId member) {
+  return std::ranges::find(members, member) != members.end();
 }
 
 }  // namespace
@@ -58,8 +78,8 @@ const Topic* MetadataImage::topic_of(GroupId group) const {
   if (at == by_group_.begin()) return nullptr;
   --at;
   const Topic* topic = find(at->second);
-  const auto count = static_cast<std::uint64_t>(topic->partition_count);
-  return group < topic->first_group + count ? topic : nullptr;
+  const auto range = std::ranges::find(topic->groups, at->first, &GroupRange::first);
+  return group < end_of(*range) ? topic : nullptr;
 }
 
 std::vector<std::pair<GroupId, GroupId>> MetadataImage::deleted_groups() const {
@@ -67,7 +87,7 @@ std::vector<std::pair<GroupId, GroupId>> MetadataImage::deleted_groups() const {
   GroupId seen = kControllerGroup.next();
   for (const auto& [first, id] : by_group_) {
     if (seen < first) gaps.emplace_back(seen, first);
-    seen = first + static_cast<std::uint64_t>(find(id)->partition_count);
+    seen = end_of(*std::ranges::find(find(id)->groups, first, &GroupRange::first));
   }
   if (seen < next_group_) gaps.emplace_back(seen, next_group_);
   return gaps;
@@ -110,6 +130,18 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
       settle(settled);
       return {};
     }
+    case static_cast<std::uint8_t>(CommandType::grow_topic): {
+      SENTINEL_TRY(growth, core::decode_fields<GrowTopicCommand>(body));
+      if (std::ranges::any_of(growth.replicas, &std::vector<MemberId>::empty))
+        return core::fail(core::Errc::corruption, "malformed partitions");
+      grow(std::move(growth));
+      return {};
+    }
+    case static_cast<std::uint8_t>(CommandType::remove_node): {
+      SENTINEL_TRY(removal, core::decode_fields<RemoveNodeCommand>(body));
+      remove_node(removal.id);
+      return {};
+    }
     default: return core::fail(core::Errc::corruption, "unknown metadata command");
   }
 }
@@ -118,15 +150,32 @@ void MetadataImage::create(Topic topic) {
   const auto count = static_cast<std::size_t>(topic.partition_count);
   if (topics_.contains(topic.name) || names_.contains(topic.id)) return;
   if (partition_count_ + count > kPartitionsMax) return;
-  topic.first_group = next_group_;
+  topic.groups = {{.first = next_group_, .count = topic.partition_count}};
   next_group_ = next_group_ + count;
   insert(std::move(topic));
+}
+
+void MetadataImage::grow(GrowTopicCommand command) {
+  const auto name = names_.find(command.id);
+  if (name == names_.end()) return;
+  Topic& topic = topics_.find(name->second)->second;
+  const std::size_t count = command.replicas.size();
+  const bool fits = count > 0 && partition_count_ + count <= kPartitionsMax &&
+                    topic.replicas.size() + count <= kPartitionsPerTopicMax;
+  if (!fits || topic.partition_count != command.partitions_before) return;
+  const GroupRange added{.first = next_group_, .count = core::narrow<std::int32_t>(count)};
+  next_group_ = next_group_ + count;
+  by_group_.emplace(added.first, topic.id);
+  partition_count_ += count;
+  topic.groups.push_back(added);
+  topic.partition_count += added.count;
+  std::ranges::move(command.replicas, std::back_inserter(topic.replicas));
 }
 
 void MetadataImage::insert(Topic topic) {
   partition_count_ += static_cast<std::size_t>(topic.partition_count);
   names_.emplace(topic.id, topic.name);
-  by_group_.emplace(topic.first_group, topic.id);
+  for (const GroupRange& range : topic.groups) by_group_.emplace(range.first, topic.id);
   std::string name = topic.name;
   topics_.emplace(std::move(name), std::move(topic));
 }
@@ -136,20 +185,39 @@ void MetadataImage::remove(const core::Uuid& id) {
   if (found == names_.end()) return;
   const auto topic = topics_.find(found->second);
   partition_count_ -= static_cast<std::size_t>(topic->second.partition_count);
-  const GroupId first = topic->second.first_group;
-  const GroupId end = first + static_cast<std::uint64_t>(topic->second.partition_count);
-  first_replicas_.erase(first_replicas_.lower_bound(first), first_replicas_.lower_bound(end));
-  by_group_.erase(first);
+  for (const GroupRange& range : topic->second.groups) {
+    first_replicas_.erase(first_replicas_.lower_bound(range.first),
+                          first_replicas_.lower_bound(end_of(range)));
+    by_group_.erase(range.first);
+  }
   topics_.erase(topic);
   names_.erase(found);
 }
 
+GroupId Topic::group(PartitionIndex partition) const {
+  std::int32_t left = partition.value();
+  auto range = groups.begin();
+  while (left >= range->count) left -= (range++)->count;
+  return range->first + static_cast<std::uint64_t>(left);
+}
+
+PartitionIndex Topic::partition_of(GroupId group) const {
+  std::int32_t before = 0;
+  auto range = groups.begin();
+  while (end_of(*range) <= group) before += (range++)->count;
+  return PartitionIndex(before + core::narrow<std::int32_t>(group - range->first));
+}
+
+const PartitionMove* Topic::move_of(PartitionIndex partition) const {
+  const auto found =
+      std::ranges::lower_bound(moves, partition.value(), {}, &PartitionMove::partition);
+  return found == moves.end() || found->partition != partition.value() ? nullptr : &*found;
+}
+
 bool Topic::is_placed_on(GroupId group, MemberId member) const {
-  const std::size_t at = group - first_group;
-  const auto has = [&](const std::vector<MemberId>& members) {
-    return std::ranges::find(members, member) != members.end();
-  };
-  return has(replicas[at]) || (!leaving.empty() && has(leaving[at]));
+  if (contains(replicas_of(group), member)) return true;
+  const PartitionMove* move = move_of(partition_of(group));
+  return move != nullptr && contains(move->leaving, member);
 }
 
 std::vector<MemberId> MetadataImage::first_replicas_of(GroupId group) const {
@@ -161,7 +229,18 @@ std::vector<MemberId> MetadataImage::first_replicas_of(GroupId group) const {
 
 bool MetadataImage::is_gone(MemberId member) const {
   const auto node = nodes_.find(node_of(member));
-  return node != nodes_.end() && node->second.member() != member;
+  return node != nodes_.end() && (node->second.removed || node->second.member() != member);
+}
+
+bool MetadataImage::is_in_use(NodeId node) const {
+  const auto names_it = [&](const std::vector<MemberId>& members) {
+    return std::ranges::find(members, node, node_of) != members.end();
+  };
+  return std::ranges::any_of(topics_, [&](const auto& each) {
+    const Topic& topic = each.second;
+    return std::ranges::any_of(topic.replicas, names_it) ||
+           std::ranges::any_of(topic.moves, names_it, &PartitionMove::leaving);
+  });
 }
 
 Topic* MetadataImage::topic_to_change(GroupId group) {
@@ -172,30 +251,27 @@ Topic* MetadataImage::topic_to_change(GroupId group) {
 void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
   Topic* topic = topic_to_change(group);
   if (topic == nullptr || replicas.empty()) return;
-  const std::size_t at = group - topic->first_group;
-  std::vector<MemberId>& now = topic->replicas[at];
+  const std::int32_t partition = topic->partition_of(group).value();
+  std::vector<MemberId>& now = topic->replicas[static_cast<std::size_t>(partition)];
   if (now == replicas) return;
-  if (topic->leaving.empty()) topic->leaving.resize(topic->replicas.size());
-  std::vector<MemberId>& leaving = topic->leaving[at];
+  auto move = std::ranges::lower_bound(topic->moves, partition, {}, &PartitionMove::partition);
+  if (move == topic->moves.end() || move->partition != partition)
+    move = topic->moves.insert(move, {.partition = partition, .before = now, .leaving = {}});
+  std::vector<MemberId>& leaving = move->leaving;
   leaving.insert(leaving.end(), now.begin(), now.end());
   std::ranges::sort(leaving);
   leaving.erase(std::ranges::unique(leaving).begin(), leaving.end());
-  std::erase_if(leaving, [&](MemberId member) {
-    return std::ranges::find(replicas, member) != replicas.end();
-  });
+  std::erase_if(leaving, [&](MemberId member) { return contains(replicas, member); });
   first_replicas_.emplace(group, now);  // Unless it is there: it has moved before.
   now = std::move(replicas);
 }
 
 void MetadataImage::settle(const SettleGroupCommand& command) {
   Topic* topic = topic_to_change(command.group);
-  if (topic == nullptr || topic->leaving.empty()) return;
-  const std::size_t at = command.group - topic->first_group;
-  if (topic->replicas[at] != command.replicas) return;
-  topic->leaving[at].clear();
-  const bool any =
-      std::ranges::any_of(topic->leaving, [](const auto& leaving) { return !leaving.empty(); });
-  if (!any) topic->leaving.clear();
+  if (topic == nullptr || topic->replicas_of(command.group) != command.replicas) return;
+  const std::int32_t partition = topic->partition_of(command.group).value();
+  std::erase_if(topic->moves,
+                [&](const PartitionMove& move) { return move.partition == partition; });
 }
 
 /// A disk that is not known gets a number that no disk of the node had.
@@ -203,15 +279,23 @@ void MetadataImage::register_node(BrokerNode node) {
   const auto known = nodes_.find(node.id);
   if (known != nodes_.end()) {
     const bool same = known->second.disk_id == node.disk_id;
-    if (same ? node.boot < known->second.boot : node.disk_number != 0) return;
+    if (same ? known->second.removed || !known->second.boot.allows(node.boot)
+             : node.disk_number != 0)
+      return;
     const MemberId before = known->second.member();
     node.disk_number = known->second.disk_number + (same ? 0 : 1);
+    node.removed = false;
     // What the disk had comes onto the new one.
     if (!same) replace_member(before, node.member());
   } else if (node.disk_number == 0) {
     node.disk_number = 2;  // The first one is a founder's.
   }
   nodes_[node.id] = std::move(node);
+}
+
+void MetadataImage::remove_node(NodeId id) {
+  const auto known = nodes_.find(id);
+  if (known != nodes_.end() && !is_in_use(id)) known->second.removed = true;
 }
 
 void MetadataImage::replace_member(MemberId before, MemberId now) {
@@ -222,7 +306,8 @@ void MetadataImage::replace_member(MemberId before, MemberId now) {
       const auto found = std::ranges::find(replicas, before);
       if (found == replicas.end()) continue;
       *found = now;
-      changed.emplace_back(topic.first_group + at, std::move(replicas));
+      const auto partition = PartitionIndex(core::narrow<std::int32_t>(at));
+      changed.emplace_back(topic.group(partition), std::move(replicas));
     }
   }
   for (auto& [group, replicas] : changed) place(group, std::move(replicas));
@@ -246,7 +331,8 @@ core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
   SENTINEL_TRY(stored, core::decode_fields<StoredImage>(bytes));
   MetadataImage image;
   for (Topic& topic : stored.topics) {
-    if (!sound(topic)) return core::fail(core::Errc::corruption, "malformed topic");
+    if (!sound(topic) || !has_sound_groups(topic))
+      return core::fail(core::Errc::corruption, "malformed topic");
     image.insert(std::move(topic));
   }
   for (BrokerNode& node : stored.nodes) {

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "consensus/data_directory.h"
 #include "consensus/types.h"
 #include "core/codec.h"
 #include "core/result.h"
@@ -40,11 +41,12 @@ struct BrokerNode {
   NodeId id;
   core::Uuid disk_id;
   std::int32_t disk_number = 0;
-  std::uint64_t boot = 0;  ///< The last start that it has reported.
-  std::string host;        ///< Where clients reach it.
+  Boot boot;         ///< The last start that it has reported.
+  std::string host;  ///< Where clients reach it.
   std::uint16_t port = 0;
   std::string peer_host;  ///< Where other nodes do.
   std::uint16_t peer_port = 0;
+  bool removed = false;  ///< For good; its number stays taken, so that no disk gets it again.
 
   [[nodiscard]] MemberId member() const { return member_of(id, disk_number); }
   friend bool operator==(const BrokerNode&, const BrokerNode&) = default;
@@ -57,25 +59,55 @@ struct BrokerNode {
     visit(self.port);
     visit(self.peer_host);
     visit(self.peer_port);
+    visit(self.removed);
+  }
+};
+
+/// Groups that belong to partitions of one topic, in their order.
+struct GroupRange {
+  GroupId first;
+  std::int32_t count = 0;
+  friend bool operator==(const GroupRange&, const GroupRange&) = default;
+  static void fields(auto& self, auto& visit) {
+    visit(self.first);
+    visit(self.count);
+  }
+};
+
+/// A partition on its way from where it was.
+struct PartitionMove {
+  std::int32_t partition = 0;
+  std::vector<MemberId> before;   ///< Where it was when it last was where it was to be.
+  std::vector<MemberId> leaving;  ///< Those that are to go once all replicas have it.
+  friend bool operator==(const PartitionMove&, const PartitionMove&) = default;
+  static void fields(auto& self, auto& visit) {
+    visit(self.partition);
+    visit(self.before);
+    visit(self.leaving);
   }
 };
 
 struct Topic {
   std::string name;
   core::Uuid id;
-  GroupId first_group;  ///< Partition p is group first_group + p. Groups are never used twice.
+  /// Of the partitions: one range from the topic's creation, one more for each time that it grew.
+  /// Ascending. Groups are never used twice.
+  std::vector<GroupRange> groups;
   std::int32_t partition_count = 0;
   /// Of each partition, the one that is to lead first.
   std::vector<std::vector<MemberId>> replicas;
-  /// Of each partition, those that are to go once all replicas have it; empty when none is.
-  std::vector<std::vector<MemberId>> leaving;
+  std::vector<PartitionMove> moves;  ///< Ascending, at most one of a partition.
   std::vector<ConfigEntry> configs;
 
+  /// Of a group that the topic has.
+  [[nodiscard]] PartitionIndex partition_of(GroupId group) const;
   [[nodiscard]] const std::vector<MemberId>& replicas_of(GroupId group) const {
-    return replicas[group - first_group];
+    return replicas[static_cast<std::size_t>(partition_of(group).value())];
   }
+  /// Null when the partition is where it is to be.
+  [[nodiscard]] const PartitionMove* move_of(PartitionIndex partition) const;
   [[nodiscard]] bool is_moving(GroupId group) const {
-    return !leaving.empty() && !leaving[group - first_group].empty();
+    return move_of(partition_of(group)) != nullptr;
   }
   /// Whether a member keeps the group's data: it has them, or is to have them, or is about to go.
   [[nodiscard]] bool is_placed_on(GroupId group, MemberId member) const;
@@ -84,23 +116,32 @@ struct Topic {
   [[nodiscard]] bool has(std::int32_t partition) const {
     return partition >= 0 && partition < partition_count;
   }
-  [[nodiscard]] GroupId group(PartitionIndex partition) const {
-    return first_group + static_cast<std::uint64_t>(partition.value());
-  }
+  [[nodiscard]] GroupId group(PartitionIndex partition) const;
   static void fields(auto& self, auto& visit) {
     visit(self.name);
     visit(self.id.bytes);
-    visit(self.first_group);
+    visit(self.groups);
     visit(self.partition_count);
     visit(self.replicas);
-    visit(self.leaving);
+    visit(self.moves);
     visit(self.configs);
   }
 };
 
 struct CreateTopicCommand {
-  Topic topic;  ///< first_group is given when the command is applied.
+  Topic topic;  ///< Its groups are given when the command is applied.
   static void fields(auto& self, auto& visit) { visit(self.topic); }
+};
+/// More partitions for a topic; without effect when it has not the ones before them.
+struct GrowTopicCommand {
+  core::Uuid id;
+  std::int32_t partitions_before = 0;
+  std::vector<std::vector<MemberId>> replicas;  ///< Of the new ones.
+  static void fields(auto& self, auto& visit) {
+    visit(self.id.bytes);
+    visit(self.partitions_before);
+    visit(self.replicas);
+  }
 };
 struct DeleteTopicCommand {
   core::Uuid id;
@@ -136,6 +177,12 @@ struct SettleGroupCommand {
   }
 };
 
+/// A node is gone for good; without effect while partitions are placed on it.
+struct RemoveNodeCommand {
+  NodeId id;
+  static void fields(auto& self, auto& visit) { visit(self.id); }
+};
+
 /// First byte of a command's payload.
 enum class CommandType : std::uint8_t {
   create_topic = 1,
@@ -144,6 +191,8 @@ enum class CommandType : std::uint8_t {
   register_node = 4,
   place_group = 5,
   settle_group = 6,
+  grow_topic = 7,
+  remove_node = 8,
 };
 
 class MetadataImage {
@@ -156,10 +205,13 @@ class MetadataImage {
   [[nodiscard]] bool has_group(GroupId group) const { return topic_of(group) != nullptr; }
   /// Who the group was made of: what its configuration is before its first entry.
   [[nodiscard]] std::vector<MemberId> first_replicas_of(GroupId group) const;
-  /// Whether the member's disk has been replaced by another one.
+  /// Whether the member's disk has been replaced by another one, or its node been removed.
   [[nodiscard]] bool is_gone(MemberId member) const;
-  /// Empty for a node that is a cluster of its own and takes in no others.
+  /// Empty for a node that is a cluster of its own and takes in no others. With those that were
+  /// removed.
   [[nodiscard]] const std::map<NodeId, BrokerNode>& nodes() const { return nodes_; }
+  /// Whether a partition is, or is to be, or has just been on the node.
+  [[nodiscard]] bool is_in_use(NodeId node) const;
   /// Whether the group's topic has been deleted. Of a group that is not known nothing is: this
   /// image may be older than the group.
   [[nodiscard]] bool is_deleted(GroupId group) const {
@@ -184,9 +236,11 @@ class MetadataImage {
 
  private:
   void create(Topic topic);
+  void grow(GrowTopicCommand command);
   void insert(Topic topic);
   void remove(const core::Uuid& id);
   void register_node(BrokerNode node);
+  void remove_node(NodeId id);
   void place(GroupId group, std::vector<MemberId> replicas);
   void settle(const SettleGroupCommand& command);
   void replace_member(MemberId before, MemberId now);
@@ -196,7 +250,7 @@ class MetadataImage {
   std::map<GroupId, std::vector<MemberId>> first_replicas_;  // Of groups that have moved.
   std::map<std::string, Topic, std::less<>> topics_;
   std::map<core::Uuid, std::string> names_;
-  std::map<GroupId, core::Uuid> by_group_;  // Of each topic's first group.
+  std::map<GroupId, core::Uuid> by_group_;  // Of the first one of each of the topics' ranges.
   std::size_t partition_count_ = 0;
   GroupId next_group_{1};
   ProducerId next_producer_id_{0};

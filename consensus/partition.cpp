@@ -14,6 +14,8 @@ constexpr std::uint64_t kBytesPerSnapshotMin = std::uint64_t{4} << 20;
 constexpr std::uint64_t kBytesPerSnapshotMax = std::uint64_t{32} << 20;
 // A snapshot comes after so many times its own size: it is not to be much of what is written.
 constexpr std::uint64_t kBytesPerSnapshotByte = 64;
+// What a client has sent behind a batch that is refused arrives within that time.
+constexpr core::Duration kFlightTime = std::chrono::seconds(30);
 constexpr lsm::ReadOptions kRecoveryReads{.read_ahead_bytes = std::size_t{256} << 10};
 // Smaller batches are gathered into one buffer, so that a read of many of them is not a list of a
 // thousand slices.
@@ -178,8 +180,9 @@ void Partition::note_records(const EntryKey& key, core::ByteSpan batch) {
 
 core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
-  if (!is_leader() || !producers_known_) co_return std::unexpected(Errc::not_leader);
-  if (!replica_.has_space()) co_return std::unexpected(Errc::disk_full);
+  if (!is_leader() || !producers_known_) co_return refuse(Errc::not_leader);
+  if (!replica_.has_space()) co_return refuse(Errc::disk_full);
+  if (const auto allowed = replica_.may_propose(); !allowed) co_return refuse(allowed.error());
   const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
                                                   .produce_version = options.produce_version,
                                                   .keys_required = options.keys_required});
@@ -189,22 +192,25 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   if (const auto timely = check_timestamps(view, options, now_ms); !timely)
     co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
-  if (check.outcome == ProducerCheck::Outcome::out_of_order)
-    co_return std::unexpected(Errc::out_of_order_sequence);
+  if (check.outcome == ProducerCheck::Outcome::out_of_order) {
+    // What comes before it may have been sent with it, and refused a moment ago: then it is to be
+    // sent again behind that. Told of an order that it has not broken, a client would begin a new
+    // epoch and send once more what stands in the log already.
+    const bool follows_refused = shard_.now() < refused_at_ + kFlightTime;
+    co_return std::unexpected(follows_refused ? Errc::not_leader : Errc::out_of_order_sequence);
+  }
   if (check.outcome == ProducerCheck::Outcome::fenced)
     co_return std::unexpected(Errc::invalid_producer_epoch);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
     const auto committed =
         co_await until_committed(check.original_base_offset + view.record_count());
-    if (!committed) co_return std::unexpected(committed.error());
+    if (!committed) co_return refuse(committed.error());
     co_return Appended{.base_offset = check.original_base_offset,
                        .log_append_time_ms = -1,
                        .log_start_offset = log_start()};
   }
-  if (const auto allowed = replica_.may_propose(); !allowed)
-    co_return std::unexpected(allowed.error());
-  if (!producers_.has_room()) co_return std::unexpected(Errc::overloaded);
+  if (!producers_.has_room()) co_return refuse(Errc::overloaded);
   Appended appended{
       .base_offset = log_end_, .log_append_time_ms = -1, .log_start_offset = log_start()};
   stamp_base_offset(batch.stamp(), log_end_);
@@ -222,8 +228,13 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   log_end_ = proposal.end_offset;
   max_timestamp_ = proposal.max_timestamp;
   const auto committed = co_await replica_.propose(std::move(proposal));
-  if (!committed) co_return std::unexpected(committed.error());
+  if (!committed) co_return refuse(committed.error());
   co_return appended;
+}
+
+std::unexpected<Errc> Partition::refuse(Errc error) {
+  refused_at_ = shard_.now();
+  return std::unexpected(error);
 }
 
 core::Task<Result<void>> Partition::until_committed(Offset end_offset) {

@@ -167,6 +167,7 @@ class Partition final : public StateMachine {
   Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
             CommitObserver* observer);
   std::unexpected<Errc> unreadable(const core::Error& error);
+  std::unexpected<Errc> refuse(Errc error);
   void apply(const CommittedEntry& entry) override;
   void on_leading(bool leads) override;
   core::Status restore(const Snapshot& snapshot, const LogStart& start) override;
@@ -203,6 +204,7 @@ class Partition final : public StateMachine {
   ProducerState producers_;
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
   bool producers_known_ = true;
+  core::TimePoint refused_at_ = core::TimePoint::min();  // A batch that will be sent again.
   std::uint64_t generation_ = 0;  // One more when another node's state is taken over.
   Offset log_end_{0};
   Offset high_watermark_{0};

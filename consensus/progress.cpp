@@ -36,8 +36,9 @@ bool Progress::note_accepted(LogIndex last) {
 
 bool Progress::note_refused(LogIndex refused, LogIndex hint) {
   if (mode_ == Mode::snapshot) return false;
-  // An answer to a message before those that were accepted or refused since.
-  const bool stale = mode_ == Mode::replicate ? refused <= match_ : refused != sent_;
+  // An answer to a message before those that were accepted or refused since. Or it has lost what it
+  // had: then there is nothing that could be sent, and it is asked again with the next heartbeat.
+  const bool stale = refused <= match_ || (mode_ == Mode::probe && refused != sent_);
   if (stale) return false;
   const LogIndex before = mode_ == Mode::probe ? LogIndex(refused.value() - 1) : match_;
   probe_behind(std::max(match_, std::min(before, hint)));

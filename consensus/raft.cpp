@@ -23,11 +23,14 @@ Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
   SENTINEL_ASSERT(committed != nullptr, "what is not committed is in memory");
   stored_commit_bytes_ = committed->end_bytes;
   start_timer();
-  // A sole member that voted for itself led in this term, and no other can have: it goes on. Nobody
-  // has seen an entry of it that its own disk lacks; see replicate().
-  if (hard_.vote == options_.self && is_sole_member(log_.last().index)) {
+  if (!is_sole_member(log_.last().index)) return;
+  if (stored.leads) {
+    // It goes on. Nobody has seen an entry of the term that its own disk lacks; see replicate().
     role_ = Leader{.followers = {}, .first = log_.last().index, .transfer = {}};
     commit_to(log_.last().index);
+  } else {
+    // That it voted for itself does not say that it won: another one may have, and have left since.
+    run_for_leader(false, false);
   }
 }
 

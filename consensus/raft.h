@@ -42,6 +42,8 @@ struct HardState {
   }
 };
 
+class RaftProbe;
+
 struct RaftOptions {
   MemberId self{0};
   int election_ticks = 10;  ///< Without a leader for so many, up to twice as many, a follower runs.
@@ -56,6 +58,7 @@ struct RaftOptions {
   /// into memory at a start at most, beyond what was not committed.
   std::uint64_t commit_step_entries = 64;
   std::uint64_t commit_step_bytes = std::uint64_t{256} << 10;
+  RaftProbe* probe = nullptr;  ///< Watches the replicas of a test; outlives them.
 };
 
 /// A configuration and the entry that it came with.
@@ -71,6 +74,8 @@ class Raft {
     RaftLog::Stored log;
     /// The one in force at `hard.commit`, and those of later entries, ascending.
     std::vector<PlacedConfiguration> configurations;
+    /// A sole member that leads in a term in which nobody else can have been elected.
+    bool leads = false;
   };
   /// `random` outlives it.
   Raft(RaftOptions options, Stored stored, core::Random& random);
@@ -267,6 +272,20 @@ class Raft {
   std::vector<Load> loads_;
   std::vector<MemberId> snapshots_;
   std::uint64_t reported_round_ = 0;
+};
+
+/// Sees what replicas do, as they do it: the simulator holds it against what Raft promises.
+class RaftProbe {
+ public:
+  /// A replica has read what it has stored.
+  virtual void on_open(GroupId group, const Raft& raft) = 0;
+  /// It is about to do what `output` says.
+  virtual void on_output(GroupId group, const Raft& raft, const Raft::Output& output) = 0;
+  /// So much is on its disk.
+  virtual void on_durable(GroupId group, const Raft& raft, const Raft::Durable& durable) = 0;
+
+ protected:
+  ~RaftProbe() = default;
 };
 
 }  // namespace sentinel::consensus

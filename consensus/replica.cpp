@@ -159,6 +159,8 @@ core::Task<core::Status> Replica::open(Configuration base) {
   // Metadata is rare, and clients ask for it where they are.
   options.tells_commit_at_once = group_ == GroupId(0);
   raft_ = std::make_unique<Raft>(options, std::move(stored), host_.random());
+  probe_ = options.probe;
+  if (probe_ != nullptr) probe_->on_open(group_, *raft_);
   note_ranges();
   co_return core::Status();
 }
@@ -187,8 +189,9 @@ core::Task<core::Result<Raft::Stored>> Replica::load(Configuration base) {
     stored.hard = decoded;
     stored.hard.commit = std::max(stored.hard.commit, start.before.index);
   }
+  stored.leads = alone && stored.hard.term == kFirstTerm && stored.hard.vote == host_.self();
   // A sole member's log is committed as it stands.
-  if (alone && stored.hard.vote == host_.self()) {
+  if (alone) {
     LogCursor cursor = entries();
     SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(EntryTarget::end(group_)));
     if (cursor.valid()) stored.hard.commit = position_of(cursor.key()).index;
@@ -351,6 +354,7 @@ void Replica::pump() {
 }
 
 void Replica::handle(Raft::Output output) {
+  if (probe_ != nullptr) probe_->on_output(group_, *raft_, output);
   if (!output.messages.empty()) host_.send(*this, std::move(output.messages));
   if (output.stores_something()) {
     begin_store(output, std::move(output.messages_once_durable));
@@ -455,6 +459,7 @@ core::Task<void> Replica::store(lsm::WriteBatch batch) {
   stages_.pop_front();
   if (stage.installs) discard_before(db_, group_, durable_start_);
   if (!stage.durable.has_value()) co_return;
+  if (probe_ != nullptr) probe_->on_durable(group_, *raft_, *stage.durable);
   raft_->persisted(*stage.durable);
   if (!closed_ && !stage.messages.empty()) host_.send(*this, std::move(stage.messages));
   pump();

@@ -201,6 +201,7 @@ class Replica {
   const GroupId group_;
   StateMachine& machine_;
   std::unique_ptr<Raft> raft_;
+  RaftProbe* probe_ = nullptr;
   LogStart start_;          // As of the last trim().
   LogStart durable_start_;  // As stored.
   std::shared_ptr<const LogRanges> ranges_;

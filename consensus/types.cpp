@@ -6,6 +6,11 @@ std::string_view to_string(Errc error) {
   switch (error) {
     case Errc::not_leader: return "this broker does not lead the partition";
     case Errc::stale_disk: return "an old copy of a data directory that has been used since";
+    case Errc::not_moving: return "the partition is where it is to be";
+    case Errc::unknown_node: return "the cluster has no such node";
+    case Errc::node_removed: return "the node has been removed from the cluster";
+    case Errc::node_in_use: return "there are partitions on the node; drain it first";
+    case Errc::node_is_alive: return "the node still runs; stop it first";
     case Errc::offset_out_of_range: return "the offset is outside the log";
     case Errc::corrupt_batch: return "the record batch is damaged: its length or checksum is wrong";
     case Errc::invalid_record: return "the record batch breaks a rule of the format";

@@ -54,6 +54,11 @@ enum class Errc : std::uint8_t {
   invalid_replication_factor,
   invalid_members,  ///< A change of a group's members that changes nothing, or leaves nobody.
   stale_disk,       ///< An old copy of a data directory that has been used since.
+  not_moving,       ///< There is nothing to take back: the partition is where it is to be.
+  unknown_node,
+  node_removed,   ///< For good; its data directory can't be used any more.
+  node_in_use,    ///< There are partitions on it.
+  node_is_alive,  ///< Where only one that is stopped may be.
   storage_error,
   disk_full,  ///< For new records; they are taken again once there is space.
   timed_out,

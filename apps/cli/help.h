@@ -15,8 +15,9 @@ inline constexpr std::string_view kHelp =
 Commands:
   produce   write records: one message, or a line a record from a file or standard input
   consume   print records: up to the end that stands now, or on and on with --follow
-  topics    list, describe, create, delete
-  cluster   show the servers, and whether all partitions are where they are to be
+  topics    list, describe, create, grow, delete
+  cluster   show the servers and whether all partitions are where they are to be; add a server,
+            drain or remove one
   verify    check the data directory of a server that is stopped
   dump      print what stands in a log, table or manifest file
 
@@ -73,18 +74,23 @@ inline constexpr std::string_view kTopicsHelp =
   sentinel-cli topics list
   sentinel-cli topics describe orders
   sentinel-cli topics create orders -partitions 3 -config retention.ms=86400000
+  sentinel-cli topics grow orders -partitions 6     keys go to other partitions from then on
   sentinel-cli topics delete orders                 deletes its records, at once
 
 )";
 
 inline constexpr std::string_view kClusterHelp =
-    R"(sentinel-cli cluster: look at the servers of a cluster.
+    R"(sentinel-cli cluster: look after the servers of a cluster.
 
   sentinel-cli cluster status
   sentinel-cli cluster status -broker other:9092 -o json | jq .healthy
+  sentinel-cli cluster add 4       gives server 4, which has been started, its share of partitions
+  sentinel-cli cluster drain 2     moves all partitions from server 2 to the others
+  sentinel-cli cluster remove 2    forgets server 2, which is drained and stopped, for good
 
-Exit code 0 means that all servers are there, and all partitions have a leader and all their
-replicas.
+Exit code 0 of status means that all servers are there, and all partitions have a leader and all
+their replicas. add and drain wait until everything has moved; it goes on by itself when they are
+interrupted. Nothing is lost meanwhile, and clients go on.
 
 )";
 

@@ -332,15 +332,20 @@ core::Result<TopicsOptions::Action> action_of(const Arguments& arguments, const 
   if (word == "list") return Action::list;
   if (word == "describe") return Action::describe;
   if (word == "create") return Action::create;
+  if (word == "grow") return Action::grow;
   if (word == "delete") return Action::remove;
-  if (word.empty()) return arguments.refuse("topics needs one of list, describe, create, delete");
-  return arguments.refuse(fmt::format("'{}' is none of list, describe, create, delete", word));
+  if (word.empty())
+    return arguments.refuse("topics needs one of list, describe, create, grow, delete");
+  return arguments.refuse(
+      fmt::format("'{}' is none of list, describe, create, grow, delete", word));
 }
 
 core::Result<Command> parse_topics(const Strings& given) {
   Arguments arguments("topics");
   arguments.add("topic", "NAME", "the topic; may also stand behind the action without a flag");
-  arguments.add("partitions", "N", "create: number of partitions (default: the broker's)");
+  arguments.add("partitions", "N",
+                "create: number of partitions (default: the broker's); grow: how many there are to "
+                "be");
   arguments.add("replication-factor", "N",
                 "create: copies of each partition (default: the broker's)");
   arguments.add("config", "NAME=VALUE", "create: setting of the topic; may be given again");
@@ -365,6 +370,8 @@ core::Result<Command> parse_topics(const Strings& given) {
   SENTINEL_TRY(partitions, arguments.number<std::int32_t>(
                                "partitions", 1, std::numeric_limits<std::int32_t>::max()));
   options.partitions = partitions.value_or(-1);
+  if (action == TopicsOptions::Action::grow && !partitions)
+    return arguments.refuse("grow needs --partitions N, how many there are to be");
   SENTINEL_TRY(factor, arguments.number<std::int16_t>("replication-factor", 1,
                                                       std::numeric_limits<std::int16_t>::max()));
   options.replication_factor = factor.value_or(-1);
@@ -377,19 +384,44 @@ core::Result<Command> parse_topics(const Strings& given) {
 
 // cluster
 
+core::Result<std::int32_t> node_of(const Arguments& arguments, const std::string& text) {
+  std::int32_t node = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), node);
+  if (error != std::errc() || end != text.data() + text.size() || node < 1)
+    return arguments.refuse(fmt::format("'{}' is no id of a node", text));
+  return node;
+}
+
 core::Result<Command> parse_cluster(const Strings& given) {
   Arguments arguments("cluster");
   arguments.add("output,o", "FORM", "text or json");
-  arguments.take_words(1);
+  arguments.take_words(2);
   SENTINEL_TRY(go, arguments.parse(given));
   if (!go) return PrintAndExit{fmt::format("{}{}", kClusterHelp, arguments.help())};
   ClusterOptions options;
   SENTINEL_TRY(connection, connection_of(arguments));
   options.connection = std::move(connection);
   const Strings words = arguments.words();
-  if (words.empty() || words.front() != "status")
-    return arguments.refuse(words.empty() ? std::string("cluster needs an action: status")
-                                          : fmt::format("'{}' is not status", words.front()));
+  using Action = ClusterOptions::Action;
+  static constexpr std::pair<std::string_view, Action> kActions[] = {{"status", Action::status},
+                                                                     {"add", Action::add},
+                                                                     {"drain", Action::drain},
+                                                                     {"remove", Action::remove}};
+  if (words.empty()) return arguments.refuse("cluster needs one of status, add, drain, remove");
+  const auto* const action = std::ranges::find(kActions, std::string_view(words.front()),
+                                               &std::pair<std::string_view, Action>::first);
+  if (action == std::end(kActions))
+    return arguments.refuse(
+        fmt::format("'{}' is none of status, add, drain, remove", words.front()));
+  options.action = action->second;
+  const bool needs_node = options.action != Action::status;
+  if (needs_node != (words.size() > 1))
+    return arguments.refuse(needs_node ? fmt::format("{} needs the id of a node", words.front())
+                                       : std::string("status takes no node"));
+  if (needs_node) {
+    SENTINEL_TRY(node, node_of(arguments, words[1]));
+    options.node = node;
+  }
   SENTINEL_TRY(output, output_of(arguments, false));
   options.output = output;
   return options;

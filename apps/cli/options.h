@@ -59,7 +59,7 @@ struct ConsumeOptions {
 };
 
 struct TopicsOptions {
-  enum class Action : std::uint8_t { list, describe, create, remove };
+  enum class Action : std::uint8_t { list, describe, create, grow, remove };
   ConnectionOptions connection;
   Action action = Action::list;
   std::string topic;
@@ -70,7 +70,10 @@ struct TopicsOptions {
 };
 
 struct ClusterOptions {
+  enum class Action : std::uint8_t { status, add, drain, remove };
   ConnectionOptions connection;
+  Action action = Action::status;
+  std::int32_t node = -1;  ///< Whom to add, drain or remove.
   Output output = Output::text;
 };
 

@@ -74,10 +74,15 @@ Progress::Progress(core::Shard& shard, bool shown)
 
 void Progress::update(std::string_view verb, std::int64_t records, std::uint64_t bytes) {
   if (!shown_ || shard_.now() < next_) return;
+  update(
+      fmt::format("{} {} record(s), {:.1f} MB", verb, records, static_cast<double>(bytes) / 1e6));
+}
+
+void Progress::update(std::string_view line) {
+  if (!shown_ || shard_.now() < next_) return;
   next_ = shard_.now() + kProgressEvery;
   drawn_ = true;
-  fmt::print(stderr, "\r{} {} record(s), {:.1f} MB\x1b[K", verb, records,
-             static_cast<double>(bytes) / 1e6);
+  fmt::print(stderr, "\r{}\x1b[K", line);
   std::fflush(stderr);
 }
 

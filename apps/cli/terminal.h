@@ -41,6 +41,7 @@ class Progress {
   /// `shown` false: never.
   Progress(core::Shard& shard, bool shown);
   void update(std::string_view verb, std::int64_t records, std::uint64_t bytes);
+  void update(std::string_view line);
   /// Takes the line away.
   void clear();
 

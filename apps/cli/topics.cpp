@@ -1,4 +1,4 @@
-/// The topics command: list, describe, create, delete.
+/// The topics command: list, describe, create, grow, delete.
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -125,6 +125,18 @@ core::Task<ExitCode> create(Session* session, const TopicsOptions* options) {
   co_return ExitCode::ok;
 }
 
+core::Task<ExitCode> grow(Session* session, const TopicsOptions* options) {
+  auto grown = co_await session->client->grow_topic(options->topic, options->partitions,
+                                                    session->deadline());
+  if (!grown) co_return report(grown.error());
+  if (options->output == Output::json) {
+    fmt::print("{{\"topic\":{},\"partitions\":{}}}\n", quoted(options->topic), options->partitions);
+  } else {
+    fmt::print("✓ Topic {} has {} partitions\n", options->topic, options->partitions);
+  }
+  co_return ExitCode::ok;
+}
+
 core::Task<ExitCode> remove(Session* session, const TopicsOptions* options) {
   auto deleted = co_await session->client->delete_topic(options->topic, session->deadline());
   if (!deleted) co_return report(deleted.error());
@@ -143,6 +155,7 @@ core::Task<ExitCode> topics(Session* session, const TopicsOptions* options) {
     case TopicsOptions::Action::list: return list(session, options);
     case TopicsOptions::Action::describe: return describe(session, options);
     case TopicsOptions::Action::create: return create(session, options);
+    case TopicsOptions::Action::grow: return grow(session, options);
     case TopicsOptions::Action::remove: return remove(session, options);
   }
   return list(session, options);

@@ -25,7 +25,10 @@ ExitCode exit_code_of(const StartError& error) {
   if (error.step == StartStep::network) {
     return error.error.code == core::Errc::busy ? ExitCode::port_in_use : ExitCode::failed;
   }
-  if (error.step == StartStep::cluster) return ExitCode::not_in_cluster;
+  // What belonging to a cluster means is written down: the disk may fail there too.
+  const bool of_disk =
+      error.error.code == core::Errc::io_error || error.error.code == core::Errc::no_space;
+  if (error.step == StartStep::cluster && !of_disk) return ExitCode::not_in_cluster;
   switch (error.error.code) {
     case core::Errc::busy: return ExitCode::data_locked;
     case core::Errc::corruption: return ExitCode::data_corrupt;

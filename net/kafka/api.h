@@ -60,6 +60,7 @@ enum class ApiKey : std::int16_t {
   update_features = 57,
   describe_cluster = 60,
   describe_producers = 61,
+  unregister_broker = 64,
   describe_transactions = 65,
   list_transactions = 66,
   consumer_group_heartbeat = 68,
@@ -102,6 +103,11 @@ inline constexpr auto kSupportedApis = std::to_array<SupportedApi>({
     {ApiKey::delete_records, "DeleteRecords", 0, 0, 2, 2},
     {ApiKey::init_producer_id, "InitProducerId", 0, 0, 5, 2},
     {ApiKey::offset_for_leader_epoch, "OffsetForLeaderEpoch", 2, 2, 4, 4},
+    {ApiKey::create_partitions, "CreatePartitions", 0, 0, 3, 2},
+    {ApiKey::elect_leaders, "ElectLeaders", 0, 0, 2, 2},
+    {ApiKey::alter_partition_reassignments, "AlterPartitionReassignments", 0, 0, 0, 0},
+    {ApiKey::list_partition_reassignments, "ListPartitionReassignments", 0, 0, 0, 0},
+    {ApiKey::unregister_broker, "UnregisterBroker", 0, 0, 0, 0},
 });
 
 /// The table's entry, or null when this broker does not know the API.

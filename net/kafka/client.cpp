@@ -5,12 +5,17 @@
 #include <algorithm>
 
 #include "core/sync.h"
+#include "net/kafka/messages/alter_partition_reassignments.h"
+#include "net/kafka/messages/create_partitions.h"
 #include "net/kafka/messages/create_topics.h"
 #include "net/kafka/messages/delete_topics.h"
+#include "net/kafka/messages/elect_leaders.h"
 #include "net/kafka/messages/fetch.h"
 #include "net/kafka/messages/init_producer_id.h"
 #include "net/kafka/messages/list_offsets.h"
+#include "net/kafka/messages/list_partition_reassignments.h"
 #include "net/kafka/messages/produce.h"
+#include "net/kafka/messages/unregister_broker.h"
 
 namespace sentinel::net::kafka {
 
@@ -288,6 +293,134 @@ core::Task<CallResult<bool>> Client::delete_topic_once(std::string name) {
     if (deleted.error_code == ErrorCode::unknown_topic_or_partition) failure.retriable = false;
     co_return std::unexpected(std::move(failure));
   }
+  co_return true;
+}
+
+core::Task<core::Status> Client::grow_topic(std::string name, std::int32_t count,
+                                            core::Deadline deadline) {
+  auto grown = co_await repeat(deadline, &Client::grow_topic_once, std::move(name), count);
+  if (!grown) co_return std::unexpected(std::move(grown).error());
+  co_return core::Status();
+}
+
+core::Task<CallResult<bool>> Client::grow_topic_once(std::string name, std::int32_t count) {
+  SENTINEL_CO_TRY(broker, co_await controller());
+  CreatePartitionsRequest request;
+  request.timeout_ms = to_ms(options_.request_timeout);
+  request.topics.push_back({.name = name, .count = count, .assignments = std::nullopt});
+  auto answer =
+      co_await broker->call<CreatePartitionsResponse>(std::move(request), request_deadline());
+  if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
+  forget(name);
+  for (const CreatePartitionsTopicResult& grown : answer->message.results) {
+    if (grown.error_code == ErrorCode::none) continue;
+    CallFailure failure =
+        failure_of(grown.error_code, fmt::format("cannot give topic {} more partitions", name),
+                   grown.error_message.value_or(""));
+    if (grown.error_code == ErrorCode::unknown_topic_or_partition) failure.retriable = false;
+    co_return std::unexpected(std::move(failure));
+  }
+  co_return true;
+}
+
+// The cluster
+
+core::Task<core::Status> Client::move_partitions(std::vector<PartitionPlacement> placements,
+                                                 core::Deadline deadline) {
+  auto moved = co_await repeat(deadline, &Client::move_partitions_once, std::move(placements));
+  if (!moved) co_return std::unexpected(std::move(moved).error());
+  co_return core::Status();
+}
+
+core::Task<CallResult<bool>> Client::move_partitions_once(
+    std::vector<PartitionPlacement> placements) {
+  SENTINEL_CO_TRY(broker, co_await controller());
+  AlterPartitionReassignmentsRequest request;
+  request.timeout_ms = to_ms(options_.request_timeout);
+  for (const PartitionPlacement& each : placements) {
+    auto topic = std::ranges::find(request.topics, each.topic, &ReassignableTopic::name);
+    if (topic == request.topics.end())
+      topic = request.topics.insert(topic, {.name = each.topic, .partitions = {}});
+    topic->partitions.push_back({each.partition, each.replicas});
+  }
+  auto answer = co_await broker->call<AlterPartitionReassignmentsResponse>(std::move(request),
+                                                                           request_deadline());
+  if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
+  const AlterPartitionReassignmentsResponse& moved = answer->message;
+  if (moved.error_code != ErrorCode::none)
+    co_return std::unexpected(
+        failure_of(moved.error_code, "cannot move partitions", moved.error_message.value_or("")));
+  for (const ReassignedTopic& topic : moved.responses) {
+    for (const ReassignedPartition& partition : topic.partitions) {
+      if (partition.error_code == ErrorCode::none) continue;
+      co_return std::unexpected(
+          failure_of(partition.error_code,
+                     fmt::format("cannot move {}/{}", topic.name, partition.partition_index),
+                     partition.error_message.value_or("")));
+    }
+  }
+  co_return true;
+}
+
+core::Task<core::Result<std::vector<MovingPartition>>> Client::moving_partitions(
+    core::Deadline deadline) {
+  return repeat(deadline, &Client::moving_partitions_once);
+}
+
+core::Task<CallResult<std::vector<MovingPartition>>> Client::moving_partitions_once() {
+  SENTINEL_CO_TRY(broker, co_await controller());
+  ListPartitionReassignmentsRequest request;
+  request.timeout_ms = to_ms(options_.request_timeout);
+  auto answer = co_await broker->call<ListPartitionReassignmentsResponse>(std::move(request),
+                                                                          request_deadline());
+  if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
+  const ListPartitionReassignmentsResponse& listed = answer->message;
+  if (listed.error_code != ErrorCode::none)
+    co_return std::unexpected(failure_of(listed.error_code, "cannot list partitions that move",
+                                         listed.error_message.value_or("")));
+  std::vector<MovingPartition> moving;
+  for (const OngoingTopicReassignment& topic : listed.topics) {
+    for (const OngoingPartitionReassignment& each : topic.partitions)
+      moving.push_back({std::string(topic.name), each.partition_index, each.adding_replicas,
+                        each.removing_replicas});
+  }
+  co_return moving;
+}
+
+core::Task<core::Status> Client::elect_preferred(core::Deadline deadline) {
+  auto elected = co_await repeat(deadline, &Client::elect_preferred_once);
+  if (!elected) co_return std::unexpected(std::move(elected).error());
+  co_return core::Status();
+}
+
+core::Task<CallResult<bool>> Client::elect_preferred_once() {
+  SENTINEL_CO_TRY(broker, co_await controller());
+  ElectLeadersRequest request;
+  // Within the time that the answer is waited for.
+  request.timeout_ms = to_ms(options_.request_timeout) / 2;
+  auto answer = co_await broker->call<ElectLeadersResponse>(std::move(request), request_deadline());
+  if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
+  if (answer->message.error_code != ErrorCode::none)
+    co_return std::unexpected(failure_of(answer->message.error_code, "cannot elect leaders"));
+  co_return true;
+}
+
+core::Task<core::Status> Client::remove_broker(std::int32_t node_id, core::Deadline deadline) {
+  auto removed = co_await repeat(deadline, &Client::remove_broker_once, node_id);
+  if (!removed) co_return std::unexpected(std::move(removed).error());
+  co_return core::Status();
+}
+
+core::Task<CallResult<bool>> Client::remove_broker_once(std::int32_t node_id) {
+  SENTINEL_CO_TRY(broker, co_await controller());
+  UnregisterBrokerRequest request;
+  request.broker_id = node_id;
+  auto answer = co_await broker->call<UnregisterBrokerResponse>(request, request_deadline());
+  if (!answer) co_return std::unexpected(failure_of(std::move(answer).error()));
+  if (answer->message.error_code != ErrorCode::none)
+    co_return std::unexpected(failure_of(answer->message.error_code,
+                                         fmt::format("cannot remove node {}", node_id),
+                                         answer->message.error_message.value_or("")));
   co_return true;
 }
 

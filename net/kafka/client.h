@@ -65,6 +65,20 @@ struct ClusterView {
   std::vector<TopicView> topics;  ///< In the order of their names.
 };
 
+/// Where a partition is to be; the first one is to lead.
+struct PartitionPlacement {
+  std::string topic;
+  std::int32_t partition = 0;
+  std::vector<std::int32_t> replicas;
+};
+/// A partition on its way.
+struct MovingPartition {
+  std::string topic;
+  std::int32_t partition = 0;
+  std::vector<std::int32_t> adding;
+  std::vector<std::int32_t> removing;
+};
+
 struct NewTopic {
   std::string name;
   std::int32_t partitions = -1;  ///< -1: the broker's default.
@@ -131,6 +145,19 @@ class Client {
   core::Task<core::Status> create_topic(NewTopic topic, core::Deadline deadline);
   /// Errc::not_found.
   core::Task<core::Status> delete_topic(std::string name, core::Deadline deadline);
+  /// More partitions, `count` in all. Errc::not_found, invalid_argument.
+  core::Task<core::Status> grow_topic(std::string name, std::int32_t count,
+                                      core::Deadline deadline);
+
+  /// Sends partitions on their way. Errc::invalid_argument; those before the refused one go.
+  core::Task<core::Status> move_partitions(std::vector<PartitionPlacement> placements,
+                                           core::Deadline deadline);
+  /// Those that are on their way.
+  core::Task<core::Result<std::vector<MovingPartition>>> moving_partitions(core::Deadline deadline);
+  /// Those that are to lead their partitions first are to do so now, where they can.
+  core::Task<core::Status> elect_preferred(core::Deadline deadline);
+  /// A broker that is stopped and has no partitions is gone for good. Errc::invalid_argument.
+  core::Task<core::Status> remove_broker(std::int32_t node_id, core::Deadline deadline);
 
   /// The first record at or after a timestamp (milliseconds since 1970), or kLatestOffset,
   /// kEarliestOffset.
@@ -174,6 +201,11 @@ class Client {
   core::Task<CallResult<TopicView>> topic_once(std::string name, bool create);
   core::Task<CallResult<bool>> create_topic_once(NewTopic topic);
   core::Task<CallResult<bool>> delete_topic_once(std::string name);
+  core::Task<CallResult<bool>> grow_topic_once(std::string name, std::int32_t count);
+  core::Task<CallResult<bool>> move_partitions_once(std::vector<PartitionPlacement> placements);
+  core::Task<CallResult<std::vector<MovingPartition>>> moving_partitions_once();
+  core::Task<CallResult<bool>> elect_preferred_once();
+  core::Task<CallResult<bool>> remove_broker_once(std::int32_t node_id);
   core::Task<CallResult<FoundOffset>> list_offset_once(std::string topic, std::int32_t partition,
                                                        std::int64_t timestamp_ms);
   core::Task<CallResult<consensus::ProducerIdentity>> init_producer_id_once();

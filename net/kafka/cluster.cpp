@@ -249,12 +249,21 @@ core::Task<core::Result<BrokerNode>> Cluster::register_from_outside(rpc::PeerAdd
         if (!node && node.error() == consensus::Errc::stale_disk)
           registered = core::fail(core::Errc::refused,
                                   "this data directory is an old copy; give an empty --data");
+        if (!node && node.error() == consensus::Errc::node_removed)
+          registered = core::fail(core::Errc::refused, removed_message());
       }
     }
   }
   co_await greeted->socket.shutdown();
   co_await greeted->socket.close();
   co_return registered;
+}
+
+std::string Cluster::removed_message() const {
+  return fmt::format(
+      "node {} has been removed from the cluster, and {} with it; give an empty --data, and the "
+      "node comes in as a new one",
+      self_.node_id, directory_.path());
 }
 
 BrokerNode Cluster::description() const {
@@ -289,6 +298,7 @@ consensus::Configuration Cluster::controllers() const {
 std::vector<rpc::PeerAddress> Cluster::addresses(const consensus::MetadataImage& image) const {
   std::vector<rpc::PeerAddress> all = options_.peers;
   for (const auto& [id, node] : image.nodes()) {
+    if (node.removed) continue;
     if (std::ranges::find(all, id.value(), &rpc::PeerAddress::node_id) != all.end()) continue;
     all.push_back({id.value(), HostPort{.host = node.peer_host, .port = node.peer_port}});
   }
@@ -317,6 +327,8 @@ core::Task<core::Status> Cluster::register_self(ControllerGate& gate, HostPort c
                       "--data, and the node gets everything from the others",
                       directory_.path()));
     }
+    if (node.error() == consensus::Errc::node_removed)
+      co_return core::fail(core::Errc::refused, removed_message());
     if (log_ != nullptr) {
       log_->write(core::LogLevel::info,
                   "waiting for a majority of the nodes that control the cluster");

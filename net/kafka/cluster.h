@@ -84,6 +84,7 @@ class Cluster {
   void note_waiting(const std::vector<Asked>& asked);
   [[nodiscard]] const rpc::PeerAddress* own_address() const;
   [[nodiscard]] consensus::BrokerNode description() const;
+  [[nodiscard]] std::string removed_message() const;
 
   core::Shard& shard_;
   const ClusterOptions options_;

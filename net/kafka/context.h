@@ -103,5 +103,10 @@ core::Task<Reply> handle_create_topics(RequestContext context);
 core::Task<Reply> handle_delete_topics(RequestContext context);
 core::Task<Reply> handle_delete_records(RequestContext context);
 core::Task<Reply> handle_init_producer_id(RequestContext context);
+core::Task<Reply> handle_create_partitions(RequestContext context);
+core::Task<Reply> handle_elect_leaders(RequestContext context);
+core::Task<Reply> handle_alter_partition_reassignments(RequestContext context);
+core::Task<Reply> handle_list_partition_reassignments(RequestContext context);
+core::Task<Reply> handle_unregister_broker(RequestContext context);
 
 }  // namespace sentinel::net::kafka

@@ -28,6 +28,9 @@ enum class Question : std::uint8_t {
   register_node = 4,
   place_group = 5,
   settle_group = 6,
+  grow_topic = 7,
+  remove_node = 8,
+  elect_leader = 9,  ///< Asked of the group's leader.
 };
 
 /// Whether it does no harm to ask twice, when the controller was lost before its answer came. A
@@ -35,7 +38,8 @@ enum class Question : std::uint8_t {
 bool is_repeatable(const core::Bytes& request) {
   core::ByteReader in(request);
   const auto question = static_cast<Question>(in.u8());
-  return question != Question::create_topic && question != Question::delete_topic;
+  return question != Question::create_topic && question != Question::delete_topic &&
+         question != Question::grow_topic && question != Question::remove_node;
 }
 
 struct CreateTopic {
@@ -138,6 +142,44 @@ core::Task<Result<AskedPlacement>> ControllerGate::place_group(core::Shard& from
   co_return co_await ask<AskedPlacement>(from, encode(Question::place_group, asked));
 }
 
+core::Task<Result<AskedGrowth>> ControllerGate::grow_topic(core::Shard& from, AskedGrowth asked) {
+  co_return co_await ask<AskedGrowth>(from, encode(Question::grow_topic, asked));
+}
+
+core::Task<Result<consensus::RemoveNodeCommand>> ControllerGate::remove_node(
+    core::Shard& from, consensus::NodeId node) {
+  co_return co_await ask<consensus::RemoveNodeCommand>(
+      from, encode(Question::remove_node, consensus::RemoveNodeCommand{node}));
+}
+
+core::Task<Result<AskedLeader>> ControllerGate::elect_leader(core::Shard& from, AskedLeader asked) {
+  co_return co_await core::call(from, broker_.shard(), &ControllerGate::elect_there, this, asked);
+}
+
+core::Task<Result<AskedLeader>> ControllerGate::elect_there(ControllerGate* self,
+                                                            AskedLeader asked) {
+  consensus::BrokerShard& broker = self->broker_;
+  const consensus::NodeId leader = broker.leader_of(asked.group).leader;
+  if (leader == node_of(broker.self())) co_return co_await self->elect_here(asked);
+  if (leader == consensus::NodeId(0) || self->peers_ == nullptr)
+    co_return std::unexpected(Errc::not_leader);
+  auto raw = co_await self->peers_->call(leader.value(), encode(Question::elect_leader, asked),
+                                         broker.shard().deadline_in(kPatience));
+  if (!raw) co_return std::unexpected(Errc::timed_out);
+  auto answer = decode_answer(*raw);
+  if (!answer) co_return std::unexpected(answer.error());
+  co_return asked;
+}
+
+core::Task<Result<AskedLeader>> ControllerGate::elect_here(AskedLeader asked) {
+  consensus::BrokerShard& home = broker_.home_of(asked.group);
+  const auto handed =
+      co_await core::call(broker_.shard(), home.shard(), &consensus::BrokerShard::transfer_group,
+                          &home, asked.group, asked.member);
+  if (!handed) co_return std::unexpected(handed.error());
+  co_return asked;
+}
+
 core::Bytes ControllerGate::encode_registration(const BrokerNode& node) {
   return encode(Question::register_node, node);
 }
@@ -188,8 +230,28 @@ core::Task<Result<core::Bytes>> ControllerGate::ask_leader(core::Bytes request,
 
 core::Task<core::Bytes> ControllerGate::serve(core::Bytes request) {
   if (!broker_.has_controller()) co_return encode_answer(std::unexpected(Errc::not_leader), 0);
+  core::ByteReader in(request);
+  if (static_cast<Question>(in.u8()) == Question::elect_leader) {
+    const auto asked = core::decode_fields<AskedLeader>(in.rest());
+    if (!asked) co_return encode_answer(std::unexpected(Errc::invalid_members), 0);
+    auto elected = co_await elect_here(*asked);
+    co_return encode_answer(encoded(std::move(elected)), 0);
+  }
   const auto decided = co_await decide(std::move(request));
   co_return encode_answer(decided, broker_.controller().image().version());
+}
+
+core::Task<Result<core::Bytes>> ControllerGate::decide_on_growth(core::Bytes request) {
+  consensus::Controller& controller = broker_.controller();
+  const auto asked = core::decode_fields<AskedGrowth>(request.view().subspan(1));
+  if (!asked) co_return std::unexpected(Errc::invalid_partitions);
+  const Result<void> allowed =
+      controller.check_growth(asked->topic, asked->count, asked->assignment);
+  if (!allowed) co_return std::unexpected(allowed.error());
+  if (asked->validate_only) co_return core::encode_fields(*asked);
+  const auto grown = co_await controller.grow_topic(asked->topic, asked->count, asked->assignment);
+  if (!grown) co_return std::unexpected(grown.error());
+  co_return core::encode_fields(*asked);
 }
 
 core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
@@ -229,7 +291,9 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
     case Question::place_group: {
       const auto asked = core::decode_fields<AskedPlacement>(body);
       if (!asked) co_return std::unexpected(Errc::invalid_members);
-      const auto placed = co_await controller.place_group(asked->group, asked->nodes);
+      auto deciding = asked->nodes.empty() ? controller.cancel_move(asked->group)
+                                           : controller.place_group(asked->group, asked->nodes);
+      const auto placed = co_await std::move(deciding);
       if (!placed) co_return std::unexpected(placed.error());
       co_return core::encode_fields(*asked);
     }
@@ -240,6 +304,15 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
       if (!settled) co_return std::unexpected(settled.error());
       co_return core::encode_fields(*asked);
     }
+    case Question::grow_topic: co_return co_await decide_on_growth(std::move(request));
+    case Question::remove_node: {
+      const auto asked = core::decode_fields<consensus::RemoveNodeCommand>(body);
+      if (!asked) co_return std::unexpected(Errc::unknown_node);
+      const auto removed = co_await controller.remove_node(asked->id);
+      if (!removed) co_return std::unexpected(removed.error());
+      co_return core::encode_fields(*asked);
+    }
+    case Question::elect_leader: break;  // serve()
   }
   co_return std::unexpected(Errc::invalid_members);
 }

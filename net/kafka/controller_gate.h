@@ -11,13 +11,37 @@
 
 namespace sentinel::net::kafka {
 
-/// On which nodes a partition is to be; the first one leads.
+/// On which nodes a partition is to be; the first one leads. None: where it was before it moved.
 struct AskedPlacement {
   consensus::GroupId group;
   std::vector<consensus::NodeId> nodes;
   static void fields(auto& self, auto& visit) {
     visit(self.group);
     visit(self.nodes);
+  }
+};
+
+/// More partitions for a topic.
+struct AskedGrowth {
+  core::Uuid topic;
+  std::int32_t count = 0;
+  std::vector<std::vector<consensus::NodeId>> assignment;  ///< Of the new ones; empty: any.
+  bool validate_only = false;
+  static void fields(auto& self, auto& visit) {
+    visit(self.topic.bytes);
+    visit(self.count);
+    visit(self.assignment);
+    visit(self.validate_only);
+  }
+};
+
+/// Who is to lead a group, of those that have it.
+struct AskedLeader {
+  consensus::GroupId group;
+  consensus::MemberId member;
+  static void fields(auto& self, auto& visit) {
+    visit(self.group);
+    visit(self.member);
   }
 };
 
@@ -43,6 +67,12 @@ class ControllerGate {
       core::Shard& from, consensus::SettleGroupCommand settled);
   core::Task<consensus::Result<AskedPlacement>> place_group(core::Shard& from,
                                                             AskedPlacement asked);
+  core::Task<consensus::Result<AskedGrowth>> grow_topic(core::Shard& from, AskedGrowth asked);
+  core::Task<consensus::Result<consensus::RemoveNodeCommand>> remove_node(core::Shard& from,
+                                                                          consensus::NodeId node);
+  /// Asks a group's leader to hand it over. Errc::not_leader when none is known; invalid_members
+  /// when the other can't take it now.
+  core::Task<consensus::Result<AskedLeader>> elect_leader(core::Shard& from, AskedLeader asked);
 
   /// Answers what another node asks. On shard 0.
   core::Task<core::Bytes> serve(core::Bytes request);
@@ -56,11 +86,15 @@ class ControllerGate {
   struct Answer;
   template <typename T>
   core::Task<consensus::Result<T>> ask(core::Shard& from, core::Bytes request);
+  static core::Task<consensus::Result<AskedLeader>> elect_there(ControllerGate* self,
+                                                                AskedLeader asked);
+  core::Task<consensus::Result<AskedLeader>> elect_here(AskedLeader asked);
   static core::Task<consensus::Result<core::Bytes>> ask_there(ControllerGate* self,
                                                               core::Bytes request);
   core::Task<consensus::Result<core::Bytes>> ask_leader(core::Bytes request,
                                                         core::Deadline deadline);
   core::Task<consensus::Result<core::Bytes>> decide(core::Bytes request);
+  core::Task<consensus::Result<core::Bytes>> decide_on_growth(core::Bytes request);
 
   consensus::BrokerShard& broker_;
   rpc::Peers* const peers_;

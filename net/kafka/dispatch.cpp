@@ -26,6 +26,11 @@ constexpr Route kRoutes[] = {
     {ApiKey::delete_records, &handle_delete_records},
     {ApiKey::init_producer_id, &handle_init_producer_id},
     {ApiKey::offset_for_leader_epoch, &handle_offset_for_leader_epoch},
+    {ApiKey::create_partitions, &handle_create_partitions},
+    {ApiKey::elect_leaders, &handle_elect_leaders},
+    {ApiKey::alter_partition_reassignments, &handle_alter_partition_reassignments},
+    {ApiKey::list_partition_reassignments, &handle_list_partition_reassignments},
+    {ApiKey::unregister_broker, &handle_unregister_broker},
 };
 
 constexpr bool every_api_has_a_route() {

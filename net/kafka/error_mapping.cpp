@@ -21,7 +21,12 @@ ErrorCode to_error_code(consensus::Errc error) {
     case Errc::invalid_partitions: return ErrorCode::invalid_partitions;
     case Errc::invalid_replication_factor: return ErrorCode::invalid_replication_factor;
     case Errc::invalid_members: return ErrorCode::invalid_request;
-    case Errc::stale_disk: return ErrorCode::invalid_request;
+    case Errc::stale_disk:
+    case Errc::node_removed:
+    case Errc::node_in_use:
+    case Errc::node_is_alive: return ErrorCode::invalid_request;
+    case Errc::not_moving: return ErrorCode::no_reassignment_in_progress;
+    case Errc::unknown_node: return ErrorCode::broker_id_not_registered;
     case Errc::disk_full:
     case Errc::storage_error: return ErrorCode::kafka_storage_error;
     case Errc::timed_out: return ErrorCode::request_timed_out;

@@ -28,7 +28,7 @@ struct Hello {
   core::Uuid cluster_id;
   std::int32_t node_id = 0;
   core::Uuid disk_id;
-  std::uint64_t boot = 0;    ///< Counts the starts with this disk.
+  consensus::Boot boot;
   std::int32_t to_node = 0;  ///< Who is expected at this address.
   std::uint32_t to_shard = kNoShard;
   std::vector<std::int32_t> peers;  ///< Of a node without a cluster: those it was started with.
@@ -52,7 +52,7 @@ struct Welcome {
   core::Uuid cluster_id;
   std::int32_t node_id = 0;
   core::Uuid disk_id;
-  std::uint64_t boot = 0;
+  consensus::Boot boot;
   /// Where groups live there: group % stores is the store, store % shards the shard.
   std::uint32_t shards = 0;
   std::uint32_t stores = 0;
@@ -96,7 +96,7 @@ struct LocalNode {
   core::Uuid cluster_id;
   std::int32_t node_id = 0;
   core::Uuid disk_id;
-  std::uint64_t boot = 0;
+  consensus::Boot boot;
   std::uint32_t shards = 1;
   std::uint32_t stores = 1;
   std::vector<consensus::Founder> founders;

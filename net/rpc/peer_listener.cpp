@@ -32,9 +32,9 @@ core::Task<void> PeerListener::close() {
   co_await listener_->close();
 }
 
-void PeerListener::note_boot(const core::Uuid& disk, std::uint64_t boot) {
-  std::uint64_t& known = boots_[disk];
-  known = std::max(known, boot);
+void PeerListener::note_boot(const core::Uuid& disk, const consensus::Boot& boot) {
+  consensus::Boot& known = boots_[disk];
+  if (known.allows(boot)) known = boot;
 }
 
 core::Task<void> PeerListener::run() {
@@ -125,13 +125,11 @@ std::optional<Refused> PeerListener::check(const Hello& hello) const {
         fmt::format("another server runs as node {}; choose another --node-id", hello.node_id)};
   }
   const auto boot = boots_.find(hello.disk_id);
-  if (boot != boots_.end() && hello.boot < boot->second) {
+  if (boot != boots_.end() && !boot->second.allows(hello.boot)) {
     return Refused{
         RefusalCode::stale_disk,
-        fmt::format("this data directory is an old copy: it has been started {} times, and the one "
-                    "that the cluster knows {} times; give an empty --data, and the node gets "
-                    "everything from the others",
-                    hello.boot, boot->second)};
+        "this data directory is an old copy: another one has been started since; give an empty "
+        "--data, and the node gets everything from the others"};
   }
   if (hello.to_shard != kNoShard && (peers_.empty() || hello.cluster_id != self.cluster_id))
     return Refused{RefusalCode::not_ready, "it is starting"};

@@ -24,7 +24,7 @@ class PeerListener {
   /// `peers[i]` belongs to shard i. From now on nodes may connect, not only ask.
   void attach(std::vector<Peers*> peers) { peers_ = std::move(peers); }
   /// What is known of a disk: whoever comes with it and has started less often is a copy.
-  void note_boot(const core::Uuid& disk, std::uint64_t boot);
+  void note_boot(const core::Uuid& disk, const consensus::Boot& boot);
 
  private:
   struct Connected {
@@ -43,7 +43,7 @@ class PeerListener {
   core::Log* const log_;
   std::optional<LocalNode> self_;
   std::vector<Peers*> peers_;
-  std::map<core::Uuid, std::uint64_t> boots_;
+  std::map<core::Uuid, consensus::Boot> boots_;
   std::map<std::int32_t, Connected> connected_;
   std::size_t greeting_ = 0;
   core::RateLimit refusals_;

@@ -207,5 +207,72 @@ def a_disk_of_another_cluster_is_refused():
             second.start(3)
 
 
+def done_by(broker, *arguments):
+    done = cli(*arguments, broker=broker)
+    expect_equal((done.returncode, done.stderr), (0, ""), f"{arguments} said {done.stdout!r}")
+    return done.stdout
+
+
+@case
+def servers_come_and_go_under_load():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        broker = f"{HOST}:{cluster.ports[1]}"
+        create_topic(cluster)
+        load = Load(cluster)
+        load.send(500)
+        done = cli("cluster", "drain", "3", broker=broker)
+        expect("3 replicas" in done.stderr and "add one first" in done.stderr, done.stderr)
+        done = cli("cluster", "add", "4", broker=broker)
+        expect("node 4 is not there" in done.stderr, done.stderr)
+
+        cluster.add_node(4)
+        load.send(200)
+        expect("has its share" in done_by(broker, "cluster", "add", "4"), "what add says")
+        text = wait_until_healthy(cluster)
+        expect("node 4 |" in text and "of 0 partitions" not in text, text)
+
+        load.send_until(lambda: load.acked > 600)
+        expect("cluster remove 2" in done_by(broker, "cluster", "drain", "2"), "what drain says")
+        done = cli("cluster", "remove", "2", broker=broker)
+        expect("still runs" in done.stderr, done.stderr)
+        cluster.servers[2].stop()
+        done_by(broker, "cluster", "remove", "2")
+        text = wait_until_healthy(cluster)
+        expect("3 nodes" in text and "node 2" not in text, text)
+        code, _, errors = run_server(*cluster.servers[2].command()[1:])
+        expect_equal(code, NOT_IN_CLUSTER, f"exit code with {errors!r}")
+        expect("has been removed" in errors, errors)
+
+        # The controller votes elsewhere now: one more may go.
+        load.send(200)
+        cluster.servers[3].kill9()
+        before = load.acked
+        load.send_until(lambda: load.acked > before + 100)
+        cluster.start(3)
+        del cluster.servers[2]
+        load.check(cluster)
+
+
+@case
+def kafkas_own_tools_move_and_grow_topics():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": cluster.bootstrap})
+        grown = admin.create_partitions([confluent_kafka.admin.NewPartitions(TOPIC, PARTITIONS + 2)])
+        grown[TOPIC].result(DEADLINE)
+        wait_until_healthy(cluster)
+        expect_equal(len(admin.list_topics(TOPIC, timeout=DEADLINE).topics[TOPIC].partitions), PARTITIONS + 2,
+                     "partitions")
+        again = admin.create_partitions([confluent_kafka.admin.NewPartitions(TOPIC, 2)])
+        try:
+            again[TOPIC].result(DEADLINE)
+            expect(False, "fewer partitions were accepted")
+        except confluent_kafka.KafkaException as refused:
+            expect_equal(refused.args[0].name(), "INVALID_PARTITIONS", "why fewer are refused")
+        done_by(f"{HOST}:{cluster.ports[2]}", "topics", "grow", TOPIC, "--partitions", "6")
+        text = wait_until_healthy(cluster)
+        expect("6 partitions: all replicas are there" in text, text)
+
+
 if __name__ == "__main__":
     sys.exit(run(sys.argv[1:]))

@@ -28,6 +28,13 @@ class Cluster:
         return Server(data or self.folder / f"node-{node}", "--node-id", str(node), "--peers", self.peers(node, ids),
                       "--shards", "1", *self.flags, port=self.ports[node])
 
+    def add_node(self, node):
+        """One that was not there when the others were told of each other."""
+        self.ports[node] = free_port()
+        self.peer_ports[node] = free_port()
+        self.servers[node] = self.server(node, ids=[*self.ids, node])
+        return self.start(node)
+
     @property
     def bootstrap(self):
         return ",".join(f"{HOST}:{port}" for port in self.ports.values())

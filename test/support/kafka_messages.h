@@ -8,17 +8,22 @@
 #include <type_traits>
 #include <utility>
 
+#include "net/kafka/messages/alter_partition_reassignments.h"
 #include "net/kafka/messages/api_versions.h"
+#include "net/kafka/messages/create_partitions.h"
 #include "net/kafka/messages/create_topics.h"
 #include "net/kafka/messages/delete_records.h"
 #include "net/kafka/messages/delete_topics.h"
+#include "net/kafka/messages/elect_leaders.h"
 #include "net/kafka/messages/fetch.h"
 #include "net/kafka/messages/find_coordinator.h"
 #include "net/kafka/messages/init_producer_id.h"
 #include "net/kafka/messages/list_offsets.h"
+#include "net/kafka/messages/list_partition_reassignments.h"
 #include "net/kafka/messages/metadata.h"
 #include "net/kafka/messages/offset_for_leader_epoch.h"
 #include "net/kafka/messages/produce.h"
+#include "net/kafka/messages/unregister_broker.h"
 #include "net/kafka/wire.h"
 #include "net/kafka/wire_json.h"
 
@@ -41,7 +46,14 @@ using KafkaMessages = std::tuple<
     MessagePair<net::kafka::DeleteTopicsRequest, net::kafka::DeleteTopicsResponse>,
     MessagePair<net::kafka::DeleteRecordsRequest, net::kafka::DeleteRecordsResponse>,
     MessagePair<net::kafka::InitProducerIdRequest, net::kafka::InitProducerIdResponse>,
-    MessagePair<net::kafka::OffsetForLeaderEpochRequest, net::kafka::OffsetForLeaderEpochResponse>>;
+    MessagePair<net::kafka::OffsetForLeaderEpochRequest, net::kafka::OffsetForLeaderEpochResponse>,
+    MessagePair<net::kafka::CreatePartitionsRequest, net::kafka::CreatePartitionsResponse>,
+    MessagePair<net::kafka::ElectLeadersRequest, net::kafka::ElectLeadersResponse>,
+    MessagePair<net::kafka::AlterPartitionReassignmentsRequest,
+                net::kafka::AlterPartitionReassignmentsResponse>,
+    MessagePair<net::kafka::ListPartitionReassignmentsRequest,
+                net::kafka::ListPartitionReassignmentsResponse>,
+    MessagePair<net::kafka::UnregisterBrokerRequest, net::kafka::UnregisterBrokerResponse>>;
 
 /// What a body means, and the frame that says it again.
 struct Recoded {
