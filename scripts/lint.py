@@ -25,9 +25,9 @@ MAY_SYNCHRONISE = ("core/mailbox", "core/bytes.h", "core/buffer_pool", "core/run
                    "core/log", "core/frame_allocator", *ABOVE_ALL)
 # Where time and chance enter: behind the Ring seam and at the top. Tests get both from a seed.
 MAY_ASK_THE_WORLD = ("core/uring", "core/asio", "core/posix_ops", "core/clock", "core/runtime", "core/log",
-                     "apps/", "perf/", "test/fuzz/")
+                     "apps/", "perf/", "test/fuzz/", "test/simulator/main", "test/simulator/runs")
 # What a library throws is caught where it is called: Boost.Asio's set-up, Boost.Program_options' bad flags.
-MAY_CATCH = ("core/asio", "apps/", "perf/")
+MAY_CATCH = ("core/asio", "apps/", "perf/", "test/simulator/main")
 
 ORDER_MARK = "lint: order does not matter"
 

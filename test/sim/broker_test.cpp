@@ -13,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "test/support/broker_workload.h"
 #include "test/support/budget.h"
-#include "test/support/sim_broker.h"
 #include "test/support/sim_world.h"
 
 namespace sentinel {

@@ -42,9 +42,35 @@ struct SimHost {
   std::vector<Entry> handles;
   std::uint16_t next_port = 32768;
 
+  /// The node's own time, which may run at another rate than the world's.
+  [[nodiscard]] core::TimePoint local(core::TimePoint world) const {
+    return local_since + scaled(world - rate_since, rate);
+  }
+  /// When the node's time will be at least that.
+  [[nodiscard]] core::TimePoint world(core::TimePoint at) const {
+    if (at == core::TimePoint::max()) return at;
+    return rate_since + scaled(at - local_since, 1 / rate) +
+           core::Duration(rate == 1.0 ? 0 : 2);  // Rounded down on the way back.
+  }
+  void set_rate(core::TimePoint now, double new_rate) {
+    local_since = local(now);
+    rate_since = now;
+    rate = new_rate;
+  }
+
   static constexpr core::Handle kFirstHandle = 3;
   core::Handle add_handle(Entry entry);
   [[nodiscard]] Entry* find(core::Handle handle);
+
+ private:
+  static core::Duration scaled(core::Duration duration, double by) {
+    if (by == 1.0) return duration;
+    return core::Duration(
+        static_cast<core::Duration::rep>(static_cast<double>(duration.count()) * by));
+  }
+  double rate = 1;
+  core::TimePoint rate_since{std::chrono::hours(1)};
+  core::TimePoint local_since{std::chrono::hours(1)};
 };
 
 core::Address address_of(NodeId node, std::uint16_t port);

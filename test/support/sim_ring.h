@@ -26,7 +26,7 @@ class SimRing final : public core::Ring, private EventTarget {
   void poll(core::CompletionList& finished, core::TimePoint until) override;
   void wake(core::Ring& other) override;
   void notify() override { schedule_.make_runnable(*this); }
-  [[nodiscard]] core::TimePoint now() const override { return schedule_.now(); }
+  [[nodiscard]] core::TimePoint now() const override { return host_.local(schedule_.now()); }
   [[nodiscard]] core::WallTime wall_now() const override;
   [[nodiscard]] core::Result<core::Address> local_address(core::Handle socket) const override;
   [[nodiscard]] core::Result<core::Address> peer_address(core::Handle socket) const override;

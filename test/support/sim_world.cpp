@@ -136,6 +136,12 @@ void SimWorld::set_wall_offset(NodeId id, core::Duration offset) {
 
 void SimWorld::set_turn_cost(NodeId id, core::Duration cost) { node(id).options.turn_cost = cost; }
 
+void SimWorld::set_clock_rate(NodeId id, double rate) {
+  Node& its = node(id);
+  its.host.set_rate(now(), rate);
+  for (auto& seat : its.seats) note_state(*seat);
+}
+
 // Time.
 
 SimWorld::Outcome SimWorld::run_until(const std::function<bool()>& done, core::Duration limit) {
@@ -181,7 +187,7 @@ void SimWorld::turn(SimRing& ring) {
 }
 
 void SimWorld::note_state(Seat& seat) {
-  seat.next_timer = seat.shard.timers().next();
+  seat.next_timer = seat.node.host.world(seat.shard.timers().next());
   if (seat.shard.has_work() || seat.ring.has_finished() || seat.next_timer <= now()) {
     schedule_.make_runnable(seat.ring);
   }

@@ -127,6 +127,8 @@ class SimWorld {
   void resume(NodeId node);
   void set_wall_offset(NodeId node, core::Duration offset);
   void set_turn_cost(NodeId node, core::Duration cost);
+  /// How fast the node's time runs; 1 is right.
+  void set_clock_rate(NodeId node, double rate);
 
   // Crash enumeration.
 

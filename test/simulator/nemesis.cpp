@@ -1,0 +1,538 @@
+#include "test/simulator/nemesis.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace sentinel::simulator {
+
+using net::kafka::Client;
+using test::CrashPolicy;
+using test::DiskImage;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr core::Duration kUsualTurn = std::chrono::nanoseconds(500);
+
+DiskImage empty_disk() {
+  DiskImage image;
+  image.make_directories("/");
+  return image;
+}
+
+std::uint64_t used_bytes(const DiskImage& image) {
+  std::uint64_t used = 0;
+  for (const test::InodeId inode : image.inodes()) {
+    if (!image.is_directory(inode)) used += (image.size(inode) + 4095) / 4096 * 4096;
+  }
+  return used;
+}
+
+/// The paths of all files below a directory.
+void collect_files(const DiskImage& image, const std::string& path, test::InodeId directory,
+                   std::vector<std::string>& files) {
+  for (const std::string& name : image.names(directory)) {
+    const std::string child = fmt::format("{}/{}", path, name);
+    const auto place = image.find(child);
+    if (image.is_directory(place.inode)) {
+      collect_files(image, child, place.inode, files);
+    } else if (image.size(place.inode) > 0) {
+      files.push_back(child);
+    }
+  }
+}
+
+// What an operator does. Functions with names, as a coroutine refers to its own parameters only.
+
+core::Task<void> move_partition(Client* client, net::kafka::PartitionPlacement placement) {
+  std::ignore =
+      co_await client->move_partitions({std::move(placement)}, client->shard().deadline_in(5s));
+}
+core::Task<void> elect_preferred(Client* client) {
+  std::ignore = co_await client->elect_preferred(client->shard().deadline_in(5s));
+}
+core::Task<void> change_topic(Client* client, std::string name, bool deletes) {
+  const core::Deadline deadline = client->shard().deadline_in(5s);
+  if (deletes) {
+    std::ignore = co_await client->delete_topic(std::move(name), deadline);
+  } else {
+    std::ignore = co_await client->create_topic(
+        {.name = std::move(name), .partitions = 2, .configs = {}}, deadline);
+  }
+}
+
+}  // namespace
+
+const Nemesis::Action Nemesis::kActions[kFaultKinds] = {
+    &Nemesis::crash_one,  &Nemesis::crash_all,  &Nemesis::pause,
+    &Nemesis::slow_node,  &Nemesis::isolate,    &Nemesis::cut_one_way,
+    &Nemesis::cut_pair,   &Nemesis::cut_ring,   &Nemesis::cut_clients,
+    &Nemesis::reset,      &Nemesis::flap,       &Nemesis::slow_network,
+    &Nemesis::slow_disk,  &Nemesis::sync_error, &Nemesis::disk_full,
+    &Nemesis::rot,        &Nemesis::lose_disk,  &Nemesis::put_back_old_copy,
+    &Nemesis::swap_disks, &Nemesis::jump_clock, &Nemesis::drift_clock,
+    &Nemesis::join,       &Nemesis::move,       &Nemesis::elect,
+    &Nemesis::transfer,   &Nemesis::grow,       &Nemesis::change_topics,
+};
+
+Nemesis::Nemesis(SimWorld& world, const Scenario& scenario, Oracle& oracle, Workload& workload,
+                 std::vector<NodeId> brokers)
+    : world_(world),
+      scenario_(scenario),
+      oracle_(oracle),
+      workload_(workload),
+      ids_(std::move(brokers)),
+      usual_network_(world.network().options) {
+  for (std::uint32_t i = 0; i < ids_.size(); ++i) {
+    Broker& broker = brokers_[ids_[i]];
+    broker.present = i < scenario_.nodes;
+    broker.usual_disk = world.disk(ids_[i]).options;
+  }
+}
+
+test::BrokerProgram* Nemesis::program(NodeId node) {
+  return static_cast<test::BrokerProgram*>(world_.program(node));
+}
+
+bool Nemesis::is_well(NodeId node) const {
+  const Broker& broker = brokers_.at(node);
+  return is_up(node) && broker.present && !broker.own_disk.has_value() && !broker.restarting;
+}
+
+/// Another disk may only be hurt once all others have everything.
+bool Nemesis::may_damage(NodeId node) const {
+  const bool others_fine = std::ranges::all_of(brokers_, [](const auto& each) {
+    return !each.second.damaged && !each.second.own_disk.has_value();
+  });
+  return others_fine && is_well(node) && oracle_.is_fully_replicated();
+}
+
+void Nemesis::fail(std::string what) {
+  if (violation_.empty()) violation_ = std::move(what);
+}
+
+void Nemesis::inflict(const Fault& fault) {
+  Random random(fault.variant);
+  const Action action = kActions[static_cast<std::size_t>(fault.kind)];
+  if (!(this->*action)(fault, random)) return;
+  ++inflicted_;
+  ++counts_[fault.kind];
+}
+
+void Nemesis::later(Millis delay, std::function<void()> action) {
+  world_.after(delay, [this, action = std::move(action)] {
+    if (!over_) action();
+  });
+}
+
+// Processes
+
+void Nemesis::crash(NodeId node, Random& random) {
+  static constexpr CrashPolicy::Writes kWrites[] = {
+      CrashPolicy::Writes::random, CrashPolicy::Writes::random, CrashPolicy::Writes::lose_all,
+      CrashPolicy::Writes::keep_all};
+  CrashPolicy policy;
+  policy.writes = kWrites[random.below(std::size(kWrites))];
+  policy.names = random.chance(0.5) ? CrashPolicy::Names::any_order : CrashPolicy::Names::ordered;
+  world_.crash(node, policy, random.chance(0.3) ? SimWorld::Power::lost : SimWorld::Power::stays);
+}
+
+void Nemesis::start(NodeId node) {
+  brokers_[node].restarting = false;
+  if (!is_up(node)) world_.start(node);
+}
+
+void Nemesis::start_after(NodeId node, Millis delay) {
+  brokers_[node].restarting = true;
+  later(delay, [this, node] { start(node); });
+}
+
+bool Nemesis::crash_one(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!is_well(a)) return false;
+  crash(a, random);
+  start_after(a, fault.lasts);
+  return true;
+}
+
+bool Nemesis::crash_all(const Fault& fault, Random& random) {
+  for (const NodeId node : ids_) {
+    if (!is_well(node)) continue;
+    crash(node, random);
+    start_after(node, fault.lasts);
+  }
+  return true;
+}
+
+bool Nemesis::pause(const Fault& fault, Random&) {
+  const NodeId a = node_a(fault);
+  if (!is_well(a)) return false;
+  const std::uint32_t life = world_.life(a);
+  world_.pause(a);
+  later(fault.lasts, [this, a, life] {
+    if (is_up(a) && world_.life(a) == life) world_.resume(a);
+  });
+  return true;
+}
+
+bool Nemesis::slow_node(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  world_.set_turn_cost(a, std::chrono::microseconds(20 + random.below(2000)));
+  later(fault.lasts, [this, a] { world_.set_turn_cost(a, kUsualTurn); });
+  return true;
+}
+
+// Network
+
+bool Nemesis::cut(Links links, Millis lasts) {
+  if (links.empty()) return false;
+  for (const auto& [from, to] : links) world_.network().cut(from, to);
+  later(lasts, [this, links = std::move(links)] {
+    for (const auto& [from, to] : links) world_.network().heal(from, to);
+  });
+  return true;
+}
+
+namespace {
+void add_both(std::vector<std::pair<NodeId, NodeId>>& links, NodeId a, NodeId b) {
+  if (a == b) return;
+  links.emplace_back(a, b);
+  links.emplace_back(b, a);
+}
+}  // namespace
+
+bool Nemesis::isolate(const Fault& fault, Random& random) {
+  Links links;
+  for (const NodeId other : ids_) add_both(links, node_a(fault), other);
+  if (random.chance(0.5)) {
+    for (const NodeId client : workload_.clients()) add_both(links, node_a(fault), client);
+  }
+  return cut(std::move(links), fault.lasts);
+}
+
+bool Nemesis::cut_one_way(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  Links links;
+  const std::uint64_t shape = random.below(4);
+  for (const NodeId other : ids_) {
+    if (other == a) continue;
+    if (shape == 0) links.emplace_back(a, other);  // It hears and isn't heard.
+    if (shape == 1) links.emplace_back(other, a);  // It is heard and doesn't hear.
+  }
+  if (links.empty() && node_b(fault) != a) links.emplace_back(a, node_b(fault));
+  return cut(std::move(links), fault.lasts);
+}
+
+bool Nemesis::cut_pair(const Fault& fault, Random&) {
+  Links links;
+  add_both(links, node_a(fault), node_b(fault));
+  return cut(std::move(links), fault.lasts);
+}
+
+bool Nemesis::cut_ring(const Fault& fault, Random&) {
+  Links links;
+  for (std::size_t i = 0; i < ids_.size(); ++i) {
+    for (std::size_t j = i + 2; j < ids_.size(); ++j) {
+      if (i != 0 || j != ids_.size() - 1) add_both(links, ids_[i], ids_[j]);
+    }
+  }
+  return cut(std::move(links), fault.lasts);
+}
+
+bool Nemesis::cut_clients(const Fault& fault, Random& random) {
+  Links links;
+  for (const NodeId client : workload_.clients()) {
+    if (random.chance(0.7)) add_both(links, node_a(fault), client);
+  }
+  return cut(std::move(links), fault.lasts);
+}
+
+bool Nemesis::reset(const Fault& fault, Random&) {
+  if (node_a(fault) == node_b(fault)) return false;
+  world_.network().reset_connections(node_a(fault), node_b(fault));
+  return true;
+}
+
+bool Nemesis::flap(const Fault& fault, Random&) {
+  Links links;
+  add_both(links, node_a(fault), node_b(fault));
+  if (links.empty()) return false;
+  for (Millis at{0}; at < fault.lasts; at += Millis(200))
+    later(at, [this, links] { cut(links, Millis(100)); });
+  return true;
+}
+
+bool Nemesis::slow_network(const Fault& fault, Random& random) {
+  world_.network().options.delay.mean = std::chrono::microseconds(1000 + random.below(60'000));
+  later(fault.lasts, [this] { world_.network().options = usual_network_; });
+  return true;
+}
+
+// Disks
+
+bool Nemesis::slow_disk(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  test::DiskOptions& options = world_.disk(a).options;
+  options.write.mean = std::chrono::microseconds(100 + random.below(20'000));
+  options.sync.mean = std::chrono::microseconds(500 + random.below(100'000));
+  options.sync.stall_probability = random.chance(0.3) ? 0.02 : 0;
+  options.sync.stall_max = 10s;
+  later(fault.lasts, [this, a] { world_.disk(a).options = brokers_[a].usual_disk; });
+  return true;
+}
+
+bool Nemesis::sync_error(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!is_well(a)) return false;
+  brokers_[a].failing = true;
+  // The log is synced by its writes, or by a sync behind them.
+  const auto code = random.chance(0.5) ? core::OpCode::write : core::OpCode::sync_data;
+  world_.disk(a).fail_next(code, "wal-", 1 + static_cast<int>(random.below(20)), EIO);
+  return true;
+}
+
+bool Nemesis::disk_full(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  test::SimDisk& disk = world_.disk(a);
+  brokers_[a].failing = true;  // Where it can't start without space, it says so.
+  disk.options.capacity_bytes = used_bytes(disk.image()) + random.below(256 << 10);
+  later(fault.lasts, [this, a] {
+    world_.disk(a).options.capacity_bytes = brokers_[a].usual_disk.capacity_bytes;
+  });
+  return true;
+}
+
+void Nemesis::wipe(NodeId node) {
+  world_.disk(node).image() = empty_disk();
+  world_.disk(node).clear_faults();
+  oracle_.forget(consensus::NodeId(static_cast<std::int32_t>(node)));
+  brokers_[node].damaged = false;
+}
+
+bool Nemesis::rot(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!may_damage(a)) return false;
+  crash(a, random);
+  DiskImage& image = world_.disk(a).image();
+  std::vector<std::string> files;
+  collect_files(image, "", DiskImage::kRoot, files);
+  for (std::uint64_t left = 1 + random.below(3); left > 0 && !files.empty(); --left) {
+    const std::string& file = files[random.below(files.size())];
+    const std::uint64_t size = image.size(image.find(file).inode);
+    image.flip(file, random.below(size), static_cast<std::uint8_t>(1 + random.below(255)));
+  }
+  brokers_[a].damaged = true;
+  start_after(a, fault.lasts);
+  return true;
+}
+
+bool Nemesis::lose_disk(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!may_damage(a)) return false;
+  crash(a, random);
+  wipe(a);
+  start_after(a, fault.lasts);
+  return true;
+}
+
+void Nemesis::give_foreign_disk(NodeId node, DiskImage foreign, std::string refusal) {
+  Broker& broker = brokers_[node];
+  broker.own_disk = std::move(world_.disk(node).image());
+  broker.refusal = std::move(refusal);
+  world_.disk(node).image() = std::move(foreign);
+  world_.start(node);
+}
+
+/// After it has been refused with the other one.
+void Nemesis::give_back_disk(NodeId node) {
+  Broker& broker = brokers_[node];
+  if (!broker.own_disk.has_value()) return;
+  if (is_up(node)) {
+    const std::string& error = program(node)->error();
+    if (program(node)->broker() != nullptr)
+      fail(fmt::format("node {} was let in with a disk that is not its own, or not the newest",
+                       node));
+    if (!error.empty() && error.find(broker.refusal) == std::string::npos)
+      fail(fmt::format("node {} with another disk says '{}', without '{}'", node, error,
+                       broker.refusal));
+    world_.crash(node);
+  }
+  world_.disk(node).image() = std::move(*broker.own_disk);
+  broker.own_disk.reset();
+  start(node);
+}
+
+/// A copy of the disk, a life later, in its place.
+bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!may_damage(a)) return false;
+  crash(a, random);
+  DiskImage copy = world_.disk(a).image();
+  start_after(a, Millis(100));
+  later(fault.lasts + Millis(3000), [this, a, copy] {
+    const bool has_been_up = is_well(a) && program(a)->broker() != nullptr;
+    if (!has_been_up || !may_damage(a)) return;
+    world_.crash(a);
+    give_foreign_disk(a, copy, "old copy");
+    later(Millis(4000), [this, a] { give_back_disk(a); });
+  });
+  return true;
+}
+
+bool Nemesis::swap_disks(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  const NodeId b = node_b(fault);
+  if (a == b || !may_damage(a) || !is_well(b)) return false;
+  for (const NodeId node : {a, b}) crash(node, random);
+  const DiskImage of_a = world_.disk(a).image();
+  const DiskImage of_b = world_.disk(b).image();
+  give_foreign_disk(a, of_b, "belongs to node");
+  give_foreign_disk(b, of_a, "belongs to node");
+  later(Millis(500), [this, a, b] {
+    for (const NodeId node : {a, b}) give_back_disk(node);
+  });
+  return true;
+}
+
+// Clocks
+
+bool Nemesis::jump_clock(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  const auto hours = static_cast<std::int64_t>(random.below(20'000)) - 10'000;
+  world_.set_wall_offset(a, std::chrono::hours(hours));
+  later(fault.lasts, [this, a] { world_.set_wall_offset(a, {}); });
+  return true;
+}
+
+bool Nemesis::drift_clock(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  world_.set_clock_rate(a, 0.95 + 0.1 * random.unit());
+  later(fault.lasts, [this, a] { world_.set_clock_rate(a, 1); });
+  return true;
+}
+
+// Operators
+
+bool Nemesis::join(const Fault&, Random&) {
+  for (const NodeId node : ids_) {
+    if (brokers_[node].present) continue;
+    brokers_[node].present = true;
+    world_.start(node);
+    return true;
+  }
+  return false;
+}
+
+std::vector<std::int32_t> Nemesis::some_present(Random& random, std::size_t count) const {
+  std::vector<std::int32_t> some;
+  while (some.size() < count) {
+    const NodeId node = ids_[random.below(ids_.size())];
+    const auto number = static_cast<std::int32_t>(node);
+    if (brokers_.at(node).present && std::ranges::find(some, number) == some.end())
+      some.push_back(number);
+  }
+  return some;
+}
+
+/// With three nodes to the same ones in another order.
+bool Nemesis::move(const Fault&, Random& random) {
+  net::kafka::PartitionPlacement placement;
+  placement.topic = Workload::kTopic;
+  placement.partition =
+      static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(scenario_.partitions)));
+  placement.replicas = some_present(random, 3);
+  workload_.send_operator(
+      [placement](Client& client) { return move_partition(&client, placement); });
+  return true;
+}
+
+bool Nemesis::elect(const Fault&, Random&) {
+  workload_.send_operator([](Client& client) { return elect_preferred(&client); });
+  return true;
+}
+
+bool Nemesis::transfer(const Fault& fault, Random& random) {
+  return move(fault, random) && elect(fault, random);
+}
+
+bool Nemesis::grow(const Fault&, Random&) {
+  workload_.send_operator([this](Client& client) { return workload_.grow(client); });
+  return true;
+}
+
+bool Nemesis::change_topics(const Fault&, Random& random) {
+  const std::string name = fmt::format("other-{}", random.below(3));
+  const bool deletes = random.chance(0.5);
+  workload_.send_operator(
+      [name, deletes](Client& client) { return change_topic(&client, name, deletes); });
+  return true;
+}
+
+// Keeping watch
+
+void Nemesis::look_after() {
+  for (auto& [node, broker] : brokers_) {
+    const bool is_meant = broker.present && node != away_;
+    if (!is_meant || broker.restarting || broker.own_disk.has_value()) continue;
+    if (is_up(node) && program(node)->error().empty()) continue;
+    restart_or_replace(node, broker);
+  }
+}
+
+/// It has ended, or could not start.
+void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
+  if (!broker.failing && !broker.damaged) {
+    const auto& failure = world_.failure(node);
+    fail(fmt::format("node {} {}", node,
+                     is_up(node) ? fmt::format("can't start: {}", program(node)->error())
+                                 : fmt::format("ended itself: {}",
+                                               failure.has_value() ? failure->message : "why?")));
+  }
+  if (is_up(node)) world_.crash(node);
+  if (broker.damaged) wipe(node);
+  if (over_) {
+    start(node);
+  } else {
+    start_after(node, Millis(500));
+  }
+}
+
+void Nemesis::end_all() {
+  over_ = true;
+  world_.network().options = usual_network_;
+  world_.network().heal_all();
+  bool any_damaged = false;
+  for (auto& [node, broker] : brokers_) {
+    world_.disk(node).options = broker.usual_disk;
+    world_.disk(node).clear_faults();
+    world_.set_turn_cost(node, kUsualTurn);
+    world_.set_wall_offset(node, {});
+    world_.set_clock_rate(node, 1);
+    any_damaged |= broker.damaged || broker.own_disk.has_value();
+    if (!broker.present) continue;
+    if (is_up(node)) world_.resume(node);
+    give_back_disk(node);
+    // What has rotted is replaced, as an operator would who has been told.
+    if (broker.damaged) {
+      if (is_up(node)) world_.crash(node);
+      wipe(node);
+    }
+    start(node);
+  }
+  if (!scenario_.core_only || any_damaged || !oracle_.is_fully_replicated()) return;
+  Random random = world_.random("end");
+  away_ = static_cast<NodeId>(some_present(random, 1).front());
+  crash(away_, random);
+}
+
+bool Nemesis::all_started() {
+  return std::ranges::all_of(brokers_, [&](auto& each) {
+    const auto& [node, broker] = each;
+    if (!broker.present || node == away_) return true;
+    return is_up(node) && program(node)->broker() != nullptr;
+  });
+}
+
+}  // namespace sentinel::simulator

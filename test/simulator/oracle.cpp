@@ -1,0 +1,214 @@
+#include "test/simulator/oracle.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "core/crc32c.h"
+
+namespace sentinel::simulator {
+
+using consensus::EntryType;
+using consensus::GroupId;
+using consensus::LogEntry;
+using consensus::LogIndex;
+using consensus::LogPosition;
+using consensus::Raft;
+using consensus::Term;
+
+namespace {
+
+std::uint64_t hash_of(const LogEntry& entry) {
+  const std::uint64_t type = static_cast<std::uint64_t>(entry.key.type) << 56;
+  const auto end = static_cast<std::uint64_t>(entry.key.end_offset.value()) << 32;
+  return type ^ end ^ core::crc32c(entry.payload);
+}
+
+}  // namespace
+
+/// One life of a node: what may not go back within it.
+class Oracle::Life final : public consensus::RaftProbe {
+ public:
+  explicit Life(Oracle& oracle) : oracle_(oracle) {}
+
+  void on_open(GroupId id, const Raft& raft) override {
+    commits_[id] = raft.commit_index();
+    Group& group = oracle_.groups_[id];
+    const auto known = group.members.find(raft.self());
+    if (known == group.members.end()) return;
+    // A group that went elsewhere and has come back begins anew: until it has caught up, and with
+    // that knows the term, it has no vote.
+    const bool is_new = raft.log().last().index == LogIndex(0);
+    if (is_new && !group.configuration.has_voter(raft.self())) {
+      group.members.erase(known);
+      return;
+    }
+    if (raft.term() < known->second.hard.term)
+      oracle_.fail("R2", id, raft, "has forgotten term {}", known->second.hard.term);
+    const LogPosition& had = known->second.last;
+    if (!consensus::is_up_to_date(raft.log().last_position(), had))
+      oracle_.fail("R2", id, raft, "opens with a log up to {} of term {}, and had {} of term {}",
+                   raft.log().last().index, raft.log().last().term, had.index, had.term);
+  }
+
+  void on_output(GroupId id, const Raft& raft, const Raft::Output& output) override {
+    Group& group = oracle_.groups_[id];
+    LogIndex& commit = commits_[id];
+    if (raft.commit_index() < commit)
+      oracle_.fail("R2", id, raft, "commit index went back from {}", commit);
+    commit = raft.commit_index();
+    oracle_.check_stored(id, group, raft, output);
+    if (raft.is_leader()) oracle_.check_leader(id, group, raft);
+    oracle_.check_committed(id, group, raft, output);
+  }
+
+  void on_durable(GroupId id, const Raft& raft, const Raft::Durable& durable) override {
+    Member& member = oracle_.groups_[id].members[raft.self()];
+    const consensus::HardState& now = durable.hard;
+    if (now.term < member.hard.term)
+      oracle_.fail("R2", id, raft, "stored term {} after {}", now.term, member.hard.term);
+    const bool voted = member.hard.vote != MemberId(0) && now.term == member.hard.term;
+    if (voted && now.vote != member.hard.vote)
+      oracle_.fail("R1", id, raft, "voted for {} and {} in term {}", member.hard.vote, now.vote,
+                   now.term);
+    member.hard = now;
+    member.last = durable.last;
+    LogIndex& reached = member.durable[durable.last.term];
+    reached = std::max(reached, durable.last.index);
+  }
+
+ private:
+  Oracle& oracle_;
+  std::map<GroupId, LogIndex> commits_;
+};
+
+Oracle::Oracle() = default;
+Oracle::~Oracle() = default;
+
+consensus::RaftProbe* Oracle::begin_life(bool with_own_disk) {
+  if (!with_own_disk) return nullptr;
+  lives_.push_back(std::make_unique<Life>(*this));
+  return lives_.back().get();
+}
+
+template <typename... Args>
+void Oracle::fail(std::string_view promise, GroupId group, const Raft& raft,
+                  fmt::format_string<Args...> format, Args&&... args) {
+  if (!violation_.empty()) return;
+  violation_ = fmt::format("{}: group {}, node {}, term {}, {}: {}", promise, group,
+                           consensus::node_of(raft.self()), raft.term(), raft.role_name(),
+                           fmt::format(format, std::forward<Args>(args)...));
+}
+
+void Oracle::check_stored(GroupId id, Group& group, const Raft& raft, const Raft::Output& output) {
+  for (const LogEntry& entry : output.entries) {
+    const LogIndex index = entry.key.index;
+    const auto before = raft.log().term_at(LogIndex(index.value() - 1));
+    const Stored stored{.hash = hash_of(entry), .term_before = before.value_or(Term(0))};
+    const auto [known, is_new] = group.entries.emplace(std::pair(index, entry.key.term), stored);
+    if (!is_new && known->second.hash != stored.hash)
+      fail("R3", id, raft, "entry {} of term {} is another one elsewhere", index, entry.key.term);
+    if (!is_new && before.has_value() && known->second.term_before != *before)
+      fail("R3", id, raft, "entry {} of term {} follows one of term {}, elsewhere of term {}",
+           index, entry.key.term, *before, known->second.term_before);
+    const auto committed = group.committed.find(index);
+    // A leader that is none any more may still append what will give way.
+    if (committed != group.committed.end() && committed->second.term < entry.key.term)
+      fail("R8", id, raft, "entry {} of term {} was committed, and one of term {} takes its place",
+           index, committed->second.term, entry.key.term);
+  }
+  if (!output.configurations.has_value()) return;
+  const auto open = std::ranges::count_if(*output.configurations, [&](const auto& placed) {
+    return placed.index > std::max(group.commit, raft.commit_index());
+  });
+  if (open > 1) fail("R9", id, raft, "{} changes of members are not committed", open);
+}
+
+void Oracle::check_leader(GroupId id, Group& group, const Raft& raft) {
+  const auto [leader, is_new] = group.leaders.emplace(raft.term(), raft.self());
+  if (leader->second != raft.self())
+    fail("R1", id, raft, "node {} leads in the same term", consensus::node_of(leader->second));
+  if (!is_new) {
+    check_majority(id, group, raft);
+    return;
+  }
+  ++elections_;
+  if (group.committed.empty()) return;
+  const auto& [index, entry] = *group.committed.rbegin();
+  const auto term = raft.log().term_at(index);
+  if (index > raft.log().start().index && term != entry.term)
+    fail("R4", id, raft, "was elected without entry {} of term {}, which is committed", index,
+         entry.term);
+}
+
+/// R7: of what the leader says is committed.
+void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
+  const LogIndex commit = raft.commit_index();
+  if (commit <= group.commit) return;
+  const Term term = raft.log().term_at(commit).value_or(Term(0));
+  if (term != raft.term())
+    fail("R6", id, raft, "counted entry {} of term {} as committed", commit, term);
+  const auto& voters = raft.configuration().voters;
+  const auto has = [&](MemberId voter) {
+    const auto member = group.members.find(voter);
+    if (member == group.members.end()) return false;
+    return std::ranges::any_of(member->second.durable, [&](const auto& each) {
+      return each.first >= term && each.second >= commit;
+    });
+  };
+  const auto count = std::ranges::count_if(voters, has);
+  if (static_cast<std::size_t>(count) * 2 <= voters.size())
+    fail("R7", id, raft, "committed entry {}, which {} of {} voters have on disk", commit, count,
+         voters.size());
+  group.commit = commit;
+  group.configuration = raft.configuration();
+}
+
+void Oracle::check_committed(GroupId id, Group& group, const Raft& raft,
+                             const Raft::Output& output) {
+  for (const LogEntry& entry : output.committed) {
+    const Entry given{.term = entry.key.term, .hash = hash_of(entry)};
+    const auto [known, is_new] = group.committed.emplace(entry.key.index, given);
+    if (is_new) ++committed_entries_;
+    if (is_new && id == consensus::kControllerGroup && entry.key.type == EntryType::command)
+      std::ignore = image_.apply(entry.payload);
+    if (known->second.term != given.term || known->second.hash != given.hash)
+      fail("R5", id, raft, "entry {} of term {} is committed, and was of term {}", entry.key.index,
+           given.term, known->second.term);
+  }
+}
+
+bool Oracle::is_replicated(GroupId id, std::vector<MemberId> replicas) const {
+  const auto found = groups_.find(id);
+  if (found == groups_.end()) return false;
+  const Group& group = found->second;
+  std::ranges::sort(replicas);
+  if (!replicas.empty() && group.configuration.voters != replicas) return false;
+  return std::ranges::all_of(group.configuration.voters, [&](MemberId voter) {
+    const auto member = group.members.find(voter);
+    return member != group.members.end() && member->second.last.index >= group.commit;
+  });
+}
+
+bool Oracle::is_fully_replicated() const {
+  if (!is_replicated(consensus::kControllerGroup, {})) return false;
+  return std::ranges::all_of(image_.topics(), [&](const auto& each) {
+    const consensus::Topic& topic = each.second;
+    if (!topic.moves.empty()) return false;
+    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+      const GroupId group = topic.group(consensus::PartitionIndex(i));
+      if (!is_replicated(group, topic.replicas_of(group))) return false;
+    }
+    return true;
+  });
+}
+
+void Oracle::forget(consensus::NodeId node) {
+  for (auto& [id, group] : groups_) {
+    std::erase_if(group.members,
+                  [&](const auto& member) { return consensus::node_of(member.first) == node; });
+  }
+}
+
+}  // namespace sentinel::simulator

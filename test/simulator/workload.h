@@ -1,0 +1,88 @@
+#pragma once
+/// What clients do in a run, with the product's own client, and the history of what they saw.
+
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "net/kafka/client.h"
+#include "net/kafka/producer.h"
+#include "test/simulator/scenario.h"
+#include "test/support/history.h"
+#include "test/support/sim_world.h"
+
+namespace sentinel::simulator {
+
+using test::NodeId;
+using test::SimWorld;
+
+class Workload {
+ public:
+  /// Adds nodes for the clients to the world. `brokers` are those that clients are told of.
+  Workload(SimWorld& world, const Scenario& scenario, std::vector<NodeId> brokers);
+
+  /// Makes the topic; done when is_idle().
+  void create_topic();
+  /// All begin; and go on until stop().
+  void start();
+  void stop() { stopping_ = true; }
+  /// Nothing is under way.
+  [[nodiscard]] bool is_idle() const;
+  /// One more record to each partition, and then everything is read from the start to the end.
+  void finish();
+  [[nodiscard]] bool finished() const { return finished_; }
+
+  /// Something that an operator does: runs on a client of its own, one after the other. It gives up
+  /// after a while.
+  using Errand = std::function<core::Task<void>(net::kafka::Client&)>;
+  void send_operator(Errand errand);
+  /// The topic is to have one more partition.
+  core::Task<void> grow(net::kafka::Client& client);
+
+  [[nodiscard]] const std::vector<NodeId>& clients() const { return clients_; }
+  [[nodiscard]] const test::ClientHistory& history() const { return history_; }
+  [[nodiscard]] std::uint64_t operations() const { return operations_; }
+  static constexpr std::string_view kTopic = "events";
+
+ private:
+  using Client = net::kafka::Client;
+  using Producer = net::kafka::Producer;
+
+  NodeId add_client();
+  core::Task<std::unique_ptr<Client>> open_client(core::Shard* shard);
+  core::Task<void> make_topic(core::Shard* shard);
+  core::Task<void> produce(core::Shard* shard, std::uint64_t seed);
+  core::Task<void> send(core::Shard* shard, Producer* producer, core::Random* random,
+                        std::uint32_t process, bool* broken, std::size_t* in_flight);
+  core::Task<void> send_weakly(core::Shard* shard, Client* client, core::Random* random);
+  core::Task<void> poll(core::Shard* shard, std::uint64_t seed);
+  core::Task<bool> read_some(core::Shard* shard, Client* client, std::uint32_t process,
+                             std::vector<std::int64_t>* positions, core::TimePoint until);
+  core::Task<void> ask_ends(core::Shard* shard, std::uint64_t seed);
+  core::Task<void> operate(core::Shard* shard);
+  core::Task<void> finish_there(core::Shard* shard);
+  core::Task<void> read_all(core::Shard* shard, Client* client, std::int32_t partition);
+
+  std::size_t begin_send(core::Shard& shard, core::Random& random, std::uint32_t process,
+                         bool weak);
+  core::Bytes batch_of(const test::SendOp& send, core::Random& random) const;
+  void end_send(core::Shard& shard, std::size_t at, const net::kafka::Produced* produced);
+  std::int32_t any_partition(core::Random& random) const;
+
+  SimWorld& world_;
+  const Scenario& scenario_;
+  const std::vector<NodeId> brokers_;
+  std::vector<NodeId> clients_;
+  test::ClientHistory history_;
+  std::int32_t partitions_;
+  std::uint32_t next_process_ = 1;
+  std::uint64_t next_value_ = 1;
+  std::uint64_t operations_ = 0;
+  std::deque<Errand> errands_;
+  bool stopping_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace sentinel::simulator
