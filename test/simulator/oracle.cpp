@@ -40,7 +40,10 @@ class Oracle::Life final : public consensus::RaftProbe {
     // A group that went elsewhere and has come back begins anew: until it has caught up, and with
     // that knows the term, it has no vote.
     const bool is_new = raft.log().last().index == LogIndex(0);
-    if (is_new && !group.configuration.has_voter(raft.self())) {
+    const bool was_away = is_new && !group.configuration.has_voter(raft.self());
+    // One whose topic has been deleted may be opened by a node that has erased it and does not
+    // remember why.
+    if (was_away || oracle_.image_.is_deleted(id)) {
       group.members.erase(known);
       return;
     }
@@ -50,6 +53,11 @@ class Oracle::Life final : public consensus::RaftProbe {
     if (!consensus::is_up_to_date(raft.log().last_position(), had))
       oracle_.fail("R2", id, raft, "opens with a log up to {} of term {}, and had {} of term {}",
                    raft.log().last().index, raft.log().last().term, had.index, had.term);
+    // What was read was on the disk, also if the last life did not hear of it.
+    const LogPosition has = raft.log().last_position();
+    LogIndex& reached = known->second.durable[has.term];
+    reached = std::max(reached, has.index);
+    known->second.last = has;
   }
 
   void on_output(GroupId id, const Raft& raft, const Raft::Output& output) override {
