@@ -390,8 +390,7 @@ core::Task<void> BrokerShard::close_slot(Slot* slot) {
 core::Task<core::Status> BrokerShard::erase_slowly(GroupId group) {
   constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
   lsm::Db& db = store_of(group);
-  lsm::WriteBatch states;
-  for (const StateKind kind : kStateKinds) states.remove(state_key(group, kind));
+  SENTINEL_CO_TRY(states, co_await Replica::let_go(db, group));
   co_await db.write(std::move(states));
   for (const auto& [begin, end] :
        {std::pair(entries_begin(group), entries_end(group)),

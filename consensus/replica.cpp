@@ -268,6 +268,25 @@ core::Task<void> Replica::close() {
   co_await scope_.close();
 }
 
+core::Task<core::Result<lsm::WriteBatch>> Replica::let_go(const lsm::Db& db, GroupId group) {
+  HardState hard{.term = kFirstTerm, .commit = LogIndex(0)};
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::hard_state)));
+  if (stored.has_value()) {
+    SENTINEL_CO_TRY(decoded, core::decode_fields<HardState>(*stored));
+    hard = decoded;
+  }
+  hard.commit = LogIndex(0);
+  StoredMembers nobody;
+  nobody.all.push_back({LogIndex(0), {}});
+  lsm::WriteBatch states;
+  for (const StateKind kind :
+       {StateKind::snapshot, StateKind::log_start, StateKind::cleaning, StateKind::terms})
+    states.remove(state_key(group, kind));
+  states.put(state_key(group, StateKind::hard_state), core::encode_fields(hard));
+  states.put(state_key(group, StateKind::members), core::encode_fields(nobody));
+  co_return states;
+}
+
 // Input.
 
 void Replica::give_up_waiting() {

@@ -162,6 +162,9 @@ class Replica {
   /// The same for a group that is not open.
   static core::Task<core::Result<std::shared_ptr<const LogRanges>>> stored_ranges(const lsm::Db& db,
                                                                                   GroupId group);
+  /// What is left of a replica that is erased: in which term it voted for whom, and that it is no
+  /// member, so that it does not take itself for a founder when the group comes back to it.
+  static core::Task<core::Result<lsm::WriteBatch>> let_go(const lsm::Db& db, GroupId group);
   /// Begins to read what entries() will come to behind the target; lsm::Db::look_ahead().
   core::Task<void> look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const;
   /// lsm::Db::may_look_ahead().

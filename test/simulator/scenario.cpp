@@ -93,8 +93,8 @@ void draw_faults(Random& random, Scenario& scenario, const std::vector<FaultKind
 }
 
 void draw_mix(Random& random, Scenario& scenario) {
-  // Three nodes: where there are more, partitions leave nodes and come back, and a node that has
-  // erased one takes itself for a founder again (ARCHITECTURE.md, Not there yet).
+  scenario.nodes = random.chance(0.2) ? 5 : 3;
+  scenario.joiners = scenario.nodes == 3 && random.chance(0.3) ? 1 : 0;
   scenario.shards = 1 + static_cast<std::uint32_t>(random.below(2));
   scenario.partitions = static_cast<std::int32_t>(random.between(1, 8));
   scenario.producers = 1 + static_cast<std::uint32_t>(random.below(4));
