@@ -101,9 +101,7 @@ Result<void> Raft::may_propose() const {
 Result<LogPosition> Raft::propose(Draft draft) {
   const Result<void> allowed = may_propose();
   if (!allowed) return std::unexpected(allowed.error());
-  const LogPosition position = append(std::move(draft));
-  replicate_to_all();
-  return position;
+  return append(std::move(draft));
 }
 
 Result<LogPosition> Raft::propose(ConfigurationChange change) {
@@ -120,7 +118,6 @@ Result<LogPosition> Raft::propose(ConfigurationChange change) {
                                        .end_offset = log_.last().end_offset,
                                        .max_timestamp = log_.last().max_timestamp});
   add_configuration(position.index, std::move(*after));
-  replicate_to_all();
   return position;
 }
 
@@ -133,6 +130,7 @@ LogPosition Raft::append(Draft draft) {
   key.max_timestamp = draft.max_timestamp;
   if (draft.type == EntryType::records) key.end_bytes += draft.payload.size();
   log_.append({key, std::move(draft.payload)});
+  appended_ = true;
   return position_of(key);
 }
 
@@ -250,7 +248,6 @@ void Raft::become_leader() {
           .payload = {},
           .end_offset = log_.last().end_offset,
           .max_timestamp = log_.last().max_timestamp});
-  replicate_to_all();
 }
 
 Result<void> Raft::transfer_to(MemberId node) {
@@ -582,6 +579,8 @@ bool Raft::has_output() const {
 }
 
 Raft::Output Raft::take_output() {
+  // Here and not with each proposal: what was proposed since the last output leaves as one message.
+  if (std::exchange(appended_, false) && is_leader()) replicate_to_all();
   Output out;
   out.installed = std::exchange(installed_, std::nullopt);
   out.entries = *log_.entries_behind(to_store_, SIZE_MAX);

@@ -258,7 +258,8 @@ class Raft {
   HardState hard_;
   HardState stored_hard_;  // As of the last output.
   RaftLog log_;
-  LogIndex to_store_;  // Entries behind this one have not been in an output.
+  LogIndex to_store_;      // Entries behind this one have not been in an output.
+  bool appended_ = false;  // A leader's own entries since the last output.
   bool configurations_changed_ = false;
   std::uint64_t stored_commit_bytes_ = 0;  // Where the log is committed as of stored_hard_.
   std::optional<StateSnapshot> installed_;

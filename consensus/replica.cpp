@@ -312,7 +312,7 @@ core::Task<Result<LogIndex>> Replica::propose(Proposal proposal) {
   if (!place) co_return std::unexpected(place.error());
   Pending pending(shard_, *place);
   pending_.push_back(&pending);
-  pump();
+  pump_soon();
   while (!pending.done) co_await pending.finished.wait();
   if (pending.error.has_value()) co_return std::unexpected(*pending.error);
   co_return place->index;
@@ -353,8 +353,14 @@ core::Task<Result<void>> Replica::confirm_leadership(core::Deadline deadline) {
 
 void Replica::step(RaftMessage message) {
   if (closed_) return;
+  // Who leads may end to by it, and says so at once.
+  const bool only_appends = !leads_ && std::holds_alternative<AppendRequest>(message.body);
   raft_->step(std::move(message));
-  pump();
+  if (only_appends) {
+    pump_soon();
+  } else {
+    pump();
+  }
 }
 
 void Replica::tick() {
@@ -366,7 +372,19 @@ void Replica::note_leader_gone() { raft_->note_leader_gone(); }
 
 // Output.
 
+/// What is appended in one turn of the shard is one write, one message to each follower and one
+/// answer to the leader.
+void Replica::pump_soon() {
+  if (!std::exchange(pump_due_, true)) scope_.spawn(pump_later());
+}
+
+core::Task<void> Replica::pump_later() {
+  co_await core::yield(shard_);
+  if (pump_due_) pump();
+}
+
 void Replica::pump() {
+  pump_due_ = false;
   if (!started_) return;
   while (!closed_ && raft_->has_output()) handle(raft_->take_output());
   note_role();

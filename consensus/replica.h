@@ -183,6 +183,8 @@ class Replica {
 
   core::Task<core::Result<Raft::Stored>> load(Configuration base);
   core::Task<core::Status> load_tail(Raft::Stored* stored);
+  void pump_soon();
+  core::Task<void> pump_later();
   void pump();
   void handle(Raft::Output output);
   void begin_store(const Raft::Output& output, std::vector<RaftMessage> once_durable);
@@ -215,6 +217,7 @@ class Replica {
   bool started_ = false;
   bool closed_ = false;
   bool gave_up_ = false;
+  bool pump_due_ = false;
   bool seen_leads_ = false;  // What the host was told last.
   Term seen_term_;
   std::optional<MemberId> seen_leader_;
