@@ -43,6 +43,11 @@ std::uint32_t tag_write(core::ByteSpan block, std::size_t sector) {
   return core::load_be<std::uint32_t>(block.data() + sector * kLogSectorBytes + 4);
 }
 
+bool is_zero(core::ByteSpan block, std::size_t sector) {
+  const core::ByteSpan bytes = block.subspan(sector * kLogSectorBytes, kLogSectorBytes);
+  return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
 void stamp_tags(std::byte* block, std::uint32_t generation, std::uint32_t write_number) {
   for (std::size_t sector = 0; sector < kLogSectors; ++sector) {
     core::store_be(block + sector * kLogSectorBytes, generation);
@@ -108,20 +113,19 @@ BlockState classify_block(core::ByteSpan block, std::uint32_t generation, std::u
                           BlockHeader& header) {
   header = {};
   std::size_t current = 0;
-  bool later_generation = false;
+  bool impossible = false;
   for (std::size_t sector = 0; sector < kLogSectors; ++sector) {
     const std::uint32_t found = tag_generation(block, sector);
     if (found == generation) {
       ++current;
       header.write_number = std::max(header.write_number, tag_write(block, sector));
     }
-    later_generation |= found > generation;
+    // No later generation can stand in this file, and before the first one there were zeros.
+    impossible |= found > generation || (found == 0 && !is_zero(block, sector));
   }
-  if (current == 0 && !later_generation) return BlockState::unwritten;
-  if (current < kLogSectors && !valid_with_tags(block, generation, header.write_number)) {
-    // A later generation can't stand in this file.
-    return later_generation ? BlockState::damaged : BlockState::unwritten;
-  }
+  if (current == 0 && !impossible) return BlockState::unwritten;
+  if (current < kLogSectors && !valid_with_tags(block, generation, header.write_number))
+    return impossible ? BlockState::damaged : BlockState::unwritten;
   if (current == kLogSectors &&
       block_crc(block) != core::load_be<std::uint32_t>(block.data() + kCrcAt)) {
     return BlockState::damaged;

@@ -15,13 +15,14 @@
 /// counts the writes to this file from 1.
 ///
 /// A disk writes a 512-byte sector wholly or not at all. So:
-///   unwritten   a sector with an older (or zero) generation: a write that did not reach the disk,
-///   a tear. (Unless the checksum holds
-///               with the right tags: then nothing is missing.)
-///   damaged     all sectors carry the current tag but the crc is wrong: they were written and
-///   decayed, rot.
+///   unwritten   a sector with an older generation, or of zeros: a write that did not reach the
+///               disk, a tear. (Unless the checksum holds with the right tags: then nothing is
+///               missing.)
+///   damaged     what no tear can leave: all sectors carry the current tag and the crc is wrong, or
+///               one carries a tag that can't be. They were written and decayed, rot.
 /// One write is in flight at a time, so a valid block of write n+1 proves that write n was synced:
-/// anything unwritten at or below n is then damage too. Only a tear at the very end may be cut. A
+/// anything unwritten at or below n is then damage too. Only a tear at the very end may be cut;
+/// rot there may have been synced, and acknowledged, and is damage like any other. A
 /// synced block is never rewritten: writes are padded to whole blocks, and a file is never
 /// continued after recovery (a new generation is started instead).
 

@@ -79,7 +79,7 @@ core::Task<core::Result<bool>> LogReader::next_block() {
     co_return damaged(block_index_, "a block out of order");
   }
   const std::uint32_t torn_write = in_write ? last_.write_number : last_.write_number + 1;
-  SENTINEL_CO_CHECK(co_await judge_end(torn_write, state == BlockState::damaged));
+  SENTINEL_CO_CHECK(co_await judge_end(torn_write));
   co_return false;
 }
 
@@ -91,15 +91,10 @@ bool LogReader::continues(const BlockHeader& header) const {
 }
 
 /// The block at block_index_ does not continue the log. Reads the rest of the file to tell a tear
-/// from damage.
-core::Task<core::Status> LogReader::judge_end(std::uint32_t torn_write, bool first_is_damaged) {
+/// from damage: a tear leaves nothing behind but blocks of its own write and unwritten ones.
+core::Task<core::Status> LogReader::judge_end(std::uint32_t torn_write) {
   const std::uint64_t end_block = block_index_;
-  std::uint64_t damaged_block = end_block;
-  bool any_damaged = first_is_damaged;
-  bool any_unwritten = !first_is_damaged;
-  std::uint64_t last_current =
-      end_block;  // One past the last block that holds anything of the torn write.
-  std::uint64_t unwritten_run = 0;
+  std::uint64_t behind_torn = end_block;  // The last block that holds anything of the torn write.
   for (std::uint64_t index = end_block; index < block_count_; ++index) {
     if (index >= chunk_first_block_ + chunk_blocks_ || index < chunk_first_block_) {
       block_index_ = index;
@@ -108,29 +103,19 @@ core::Task<core::Status> LogReader::judge_end(std::uint32_t torn_write, bool fir
     BlockHeader header;
     const BlockState state =
         classify_block(block_at(index), generation_, static_cast<std::uint32_t>(index), header);
+    if (state == BlockState::damaged) co_return damaged(index, "it was written and has decayed");
     if (state == BlockState::valid && header.write_number > torn_write) {
       // One write is in flight at a time: this one began after the torn one was synced.
       co_return damaged(end_block, "damage before intact data");
     }
-    if (state == BlockState::unwritten) {
-      ++unwritten_run;
-      if (header.write_number == torn_write) last_current = index + 1;
-      continue;
+    if (state == BlockState::valid) {
+      behind_torn = index + 1 + header.blocks_left;
+    } else if (header.write_number == torn_write) {
+      behind_torn = index + 1;
     }
-    if (state == BlockState::damaged && !any_damaged) {
-      any_damaged = true;
-      damaged_block = index;
-    }
-    any_unwritten |= unwritten_run > 0;
-    last_current = index + 1 + (state == BlockState::valid ? header.blocks_left : 0);
   }
-  // A valid block tells how many more its write had; if those are unwritten, the write was torn.
-  any_unwritten |= last_current < block_count_ && last_.blocks_left > 0 &&
-                   last_.write_number == torn_write &&
-                   last_current <= end_block + last_.blocks_left - 1;
-  if (any_damaged && !any_unwritten) co_return damaged(damaged_block, "damage in synced data");
   end_.offset = end_block * kLogBlockBytes;
-  end_.torn_bytes = (std::min(last_current, block_count_) - end_block) * kLogBlockBytes;
+  end_.torn_bytes = (std::min(behind_torn, block_count_) - end_block) * kLogBlockBytes;
   co_return core::Status();
 }
 

@@ -38,7 +38,7 @@ class LogReader {
  private:
   core::Task<core::Status> load_chunk();
   core::Task<core::Result<bool>> next_block();
-  core::Task<core::Status> judge_end(std::uint32_t torn_write, bool first_is_damaged);
+  core::Task<core::Status> judge_end(std::uint32_t torn_write);
   [[nodiscard]] bool continues(const BlockHeader& header) const;
   [[nodiscard]] std::unexpected<core::Error> damaged(std::uint64_t block_index,
                                                      std::string_view what) const;

@@ -125,6 +125,16 @@ TEST_CASE("every flipped bit behind the tags is damage; in a tag the content is 
   }
 }
 
+TEST_CASE("a tag that no tear can leave is damage, also beside other damage") {
+  for (const std::uint32_t tag : {0U, 6U, 0xffffffffU}) {
+    Image image = written(pattern(kLogBlockPayloadBytes, 12), 5, 1);
+    core::store_be(image.at(0).data() + 3 * kLogSectorBytes, tag);
+    image.at(0)[100] ^= std::byte{1};
+    BlockHeader header;
+    CHECK(classify_block(image.at(0), 5, 0, header) == BlockState::damaged);
+  }
+}
+
 TEST_CASE("zeros behind a short write may be missing without harm") {
   // The sectors of the padding held zeros before: a tear that leaves them out loses nothing.
   Image image = written(pattern(100, 5), 3, 2);
