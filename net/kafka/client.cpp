@@ -8,6 +8,7 @@
 #include "net/kafka/messages/alter_partition_reassignments.h"
 #include "net/kafka/messages/create_partitions.h"
 #include "net/kafka/messages/create_topics.h"
+#include "net/kafka/messages/delete_records.h"
 #include "net/kafka/messages/delete_topics.h"
 #include "net/kafka/messages/elect_leaders.h"
 #include "net/kafka/messages/fetch.h"
@@ -460,6 +461,41 @@ core::Task<CallResult<FoundOffset>> Client::list_offset_once(std::string topic,
   }
   co_return std::unexpected(failure_of(ErrorCode::unknown_server_error,
                                        fmt::format("offsets of {}/{}", topic, partition)));
+}
+
+core::Task<core::Result<std::int64_t>> Client::delete_records(std::string topic,
+                                                              std::int32_t partition,
+                                                              std::int64_t offset,
+                                                              core::Deadline deadline) {
+  return repeat(deadline, &Client::delete_records_once, std::move(topic), partition, offset);
+}
+
+core::Task<CallResult<std::int64_t>> Client::delete_records_once(std::string topic,
+                                                                 std::int32_t partition,
+                                                                 std::int64_t offset) {
+  SENTINEL_CO_TRY(broker, co_await leader_connection(topic, partition));
+  DeleteRecordsRequest request;
+  request.timeout_ms = to_ms(options_.request_timeout);
+  DeleteRecordsTopic& asked = request.topics.emplace_back();
+  asked.name = topic;
+  asked.partitions.push_back({.partition_index = partition, .offset = offset});
+  auto answer =
+      co_await broker->call<DeleteRecordsResponse>(std::move(request), request_deadline());
+  if (!answer) {
+    forget(topic);
+    co_return std::unexpected(failure_of(std::move(answer).error()));
+  }
+  for (const DeleteRecordsTopicResult& each : answer->message.topics) {
+    for (const DeleteRecordsPartitionResult& done : each.partitions) {
+      if (each.name != topic || done.partition_index != partition) continue;
+      if (done.error_code == ErrorCode::none) co_return done.low_watermark;
+      forget(topic);
+      co_return std::unexpected(
+          failure_of(done.error_code, fmt::format("records of {}/{}", topic, partition)));
+    }
+  }
+  co_return std::unexpected(failure_of(ErrorCode::unknown_server_error,
+                                       fmt::format("records of {}/{}", topic, partition)));
 }
 
 core::Task<core::Result<consensus::ProducerIdentity>> Client::init_producer_id(

@@ -164,6 +164,11 @@ class Client {
   core::Task<core::Result<FoundOffset>> list_offset(std::string topic, std::int32_t partition,
                                                     std::int64_t timestamp_ms,
                                                     core::Deadline deadline);
+  /// Gives up the records below an offset for good. Returns where the partition begins now.
+  /// Errc::invalid_argument for an offset behind its end.
+  core::Task<core::Result<std::int64_t>> delete_records(std::string topic, std::int32_t partition,
+                                                        std::int64_t offset,
+                                                        core::Deadline deadline);
   core::Task<core::Result<consensus::ProducerIdentity>> init_producer_id(core::Deadline deadline);
 
   // One attempt each, for callers that repeat in their own way.
@@ -208,6 +213,9 @@ class Client {
   core::Task<CallResult<bool>> remove_broker_once(std::int32_t node_id);
   core::Task<CallResult<FoundOffset>> list_offset_once(std::string topic, std::int32_t partition,
                                                        std::int64_t timestamp_ms);
+  core::Task<CallResult<std::int64_t>> delete_records_once(std::string topic,
+                                                           std::int32_t partition,
+                                                           std::int64_t offset);
   core::Task<CallResult<consensus::ProducerIdentity>> init_producer_id_once();
 
   core::Task<CallResult<Answer<MetadataResponse>>> ask_metadata(MetadataRequest request);

@@ -117,6 +117,14 @@ TEST_CASE("each kind of wrong history is found") {
     part<EndOp>(history, 4).offset = 2;
     CHECK(finds(history, Violation::stale_end));
   }
+  SUBCASE("a start that was not asked for, and one that went back") {
+    history.emplace_back(StartOp{8, {60, 61}, 0, 2});
+    CHECK(finds(history, Violation::wrong_start));
+    history.insert(history.begin(), DeleteOp{{55, 58}, 0, 2});
+    CHECK_FALSE(finds(history, Violation::wrong_start));
+    history.emplace_back(StartOp{8, {62, 63}, 0, 1});
+    CHECK(finds(history, Violation::wrong_start));
+  }
   SUBCASE("an offset without a record") {
     part<FinalEndOp>(history, 9).offset = 6;
     CHECK(finds(history, Violation::gap));
@@ -141,6 +149,7 @@ TEST_CASE("what was sent with less than acks=all, or was deleted, may be gone") 
 TEST_CASE("a history is read as it was written") {
   ClientHistory history = good();
   history.emplace_back(DeleteOp{{80, 81}, 0, 2});
+  history.emplace_back(StartOp{8, {82, 83}, 0, 2});
   part<SendOp>(history, 7).weak = true;
   std::stringstream text;
   write_history(text, history);

@@ -75,6 +75,7 @@ const Nemesis::Action Nemesis::kActions[kFaultKinds] = {
     &Nemesis::swap_disks, &Nemesis::jump_clock, &Nemesis::drift_clock,
     &Nemesis::join,       &Nemesis::move,       &Nemesis::elect,
     &Nemesis::transfer,   &Nemesis::grow,       &Nemesis::change_topics,
+    &Nemesis::trim,
 };
 
 Nemesis::Nemesis(SimWorld& world, const Scenario& scenario, Oracle& oracle, Workload& workload,
@@ -467,6 +468,16 @@ bool Nemesis::change_topics(const Fault&, Random& random) {
   const bool deletes = random.chance(0.5);
   workload_.send_operator(
       [name, deletes](Client& client) { return change_topic(&client, name, deletes); });
+  return true;
+}
+
+bool Nemesis::trim(const Fault&, Random& random) {
+  const auto partitions = static_cast<std::uint64_t>(scenario_.partitions);
+  const auto partition = static_cast<std::int32_t>(random.below(partitions));
+  // Now and then all there is.
+  const double part = random.chance(0.2) ? 1 : random.unit();
+  workload_.send_operator(
+      [this, partition, part](Client& client) { return workload_.trim(client, partition, part); });
   return true;
 }
 

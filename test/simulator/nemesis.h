@@ -86,6 +86,7 @@ class Nemesis {
   bool transfer(const Fault& fault, Random& random);
   bool grow(const Fault& fault, Random& random);
   bool change_topics(const Fault& fault, Random& random);
+  bool trim(const Fault& fault, Random& random);
 
   using Links = std::vector<std::pair<NodeId, NodeId>>;
   [[nodiscard]] NodeId node_a(const Fault& fault) const { return at(fault.a); }

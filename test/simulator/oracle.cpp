@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "consensus/topic_config.h"
 #include "core/crc32c.h"
 
 namespace sentinel::simulator {
@@ -17,15 +18,15 @@ using consensus::LogPosition;
 using consensus::Raft;
 using consensus::Term;
 
-namespace {
-
-std::uint64_t hash_of(const LogEntry& entry) {
-  const std::uint64_t type = static_cast<std::uint64_t>(entry.key.type) << 56;
+/// What must be the same everywhere. Of a topic that keeps the latest records only, each replica
+/// cleans its own log when it comes to that: what an entry held may be gone from it.
+std::uint64_t Oracle::hash_of(GroupId group, const LogEntry& entry) const {
   const auto end = static_cast<std::uint64_t>(entry.key.end_offset.value()) << 32;
+  const consensus::Topic* topic = image_.topic_of(group);
+  if (topic != nullptr && consensus::cleaning_rules(*topic).compact) return end;
+  const std::uint64_t type = static_cast<std::uint64_t>(entry.key.type) << 56;
   return type ^ end ^ core::crc32c(entry.payload);
 }
-
-}  // namespace
 
 /// One life of a node: what may not go back within it.
 class Oracle::Life final : public consensus::RaftProbe {
@@ -113,7 +114,7 @@ void Oracle::check_stored(GroupId id, Group& group, const Raft& raft, const Raft
   for (const LogEntry& entry : output.entries) {
     const LogIndex index = entry.key.index;
     const auto before = raft.log().term_at(LogIndex(index.value() - 1));
-    const Stored stored{.hash = hash_of(entry), .term_before = before.value_or(Term(0))};
+    const Stored stored{.hash = hash_of(id, entry), .term_before = before.value_or(Term(0))};
     const auto [known, is_new] = group.entries.emplace(std::pair(index, entry.key.term), stored);
     if (!is_new && known->second.hash != stored.hash)
       fail("R3", id, raft, "entry {} of term {} is another one elsewhere", index, entry.key.term);
@@ -176,7 +177,7 @@ void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
 void Oracle::check_committed(GroupId id, Group& group, const Raft& raft,
                              const Raft::Output& output) {
   for (const LogEntry& entry : output.committed) {
-    const Entry given{.term = entry.key.term, .hash = hash_of(entry)};
+    const Entry given{.term = entry.key.term, .hash = hash_of(id, entry)};
     const auto [known, is_new] = group.committed.emplace(entry.key.index, given);
     if (is_new) ++committed_entries_;
     if (is_new && id == consensus::kControllerGroup && entry.key.type == EntryType::command)
@@ -195,7 +196,8 @@ bool Oracle::is_replicated(GroupId id, std::vector<MemberId> replicas) const {
   if (!replicas.empty() && group.configuration.voters != replicas) return false;
   return std::ranges::all_of(group.configuration.voters, [&](MemberId voter) {
     const auto member = group.members.find(voter);
-    return member != group.members.end() && member->second.last.index >= group.commit;
+    return member != group.members.end() && !member->second.lost &&
+           member->second.last.index >= group.commit;
   });
 }
 
@@ -214,8 +216,7 @@ bool Oracle::is_fully_replicated() const {
 
 void Oracle::forget(consensus::NodeId node) {
   for (auto& [id, group] : groups_) {
-    std::erase_if(group.members,
-                  [&](const auto& member) { return consensus::node_of(member.first) == node; });
+    for (auto& [member, its] : group.members) its.lost |= consensus::node_of(member) == node;
   }
 }
 

@@ -58,6 +58,7 @@ class Oracle {
     /// How far its log was on disk when it ended with an entry of a term.
     std::map<consensus::Term, consensus::LogIndex> durable;
     consensus::LogPosition last;
+    bool lost = false;  ///< With its disk. What it had answered before may still be on its way.
   };
   struct Group {
     std::map<consensus::Term, MemberId> leaders;
@@ -78,6 +79,8 @@ class Oracle {
   void check_leader(consensus::GroupId id, Group& group, const consensus::Raft& raft);
   void check_majority(consensus::GroupId id, Group& group, const consensus::Raft& raft);
 
+  [[nodiscard]] std::uint64_t hash_of(consensus::GroupId group,
+                                      const consensus::LogEntry& entry) const;
   [[nodiscard]] bool is_replicated(consensus::GroupId id, std::vector<MemberId> replicas) const;
 
   std::map<consensus::GroupId, Group> groups_;

@@ -37,7 +37,7 @@ constexpr std::array<KindInfo, kFaultKinds> kKinds{{
     {"clock_drift", 1, Millis(9000)}, {"join", 1, Millis(0)},
     {"move", 3, Millis(0)},           {"elect", 1, Millis(0)},
     {"transfer", 3, Millis(0)},       {"grow", 1, Millis(0)},
-    {"topics", 1, Millis(0)},
+    {"topics", 1, Millis(0)},         {"trim", 3, Millis(0)},
 }};
 
 /// Each seed has a random part of all kinds: what is left out gives others room (swarm testing).
@@ -106,6 +106,7 @@ void draw_mix(Random& random, Scenario& scenario) {
   scenario.small_windows = random.chance(0.4);
   scenario.small_files = random.chance(0.7);
   scenario.core_only = random.chance(0.25);
+  scenario.keyed = random.chance(0.25);
   scenario.lasts = Millis(random.between(10'000, 40'000));
   const auto kinds = draw_kinds(random, 0.2 + 0.5 * random.unit());
   draw_faults(random, scenario, kinds, Millis(random.between(700, 4000)));
@@ -151,6 +152,7 @@ void settings(auto& scenario, auto&& visit) {
   visit("small_windows", scenario.small_windows);
   visit("small_files", scenario.small_files);
   visit("core_only", scenario.core_only);
+  visit("keyed", scenario.keyed);
 }
 
 bool read_fault(std::istream& in, Fault& fault) {

@@ -49,8 +49,9 @@ enum class FaultKind : std::uint8_t {
   transfer,  ///< A partition's first replica becomes another one, and leads.
   grow,      ///< The topic gets another partition.
   topics,    ///< Another topic is made or deleted.
+  trim,      ///< Old records of a partition are deleted.
 };
-inline constexpr std::size_t kFaultKinds = static_cast<std::size_t>(FaultKind::topics) + 1;
+inline constexpr std::size_t kFaultKinds = static_cast<std::size_t>(FaultKind::trim) + 1;
 std::string_view to_string(FaultKind kind);
 
 struct Fault {
@@ -76,6 +77,7 @@ struct Scenario {
   double large_values = 0.02;
   bool small_windows = false;  ///< Of Raft, so that slow paths are taken.
   bool small_files = true;
+  bool keyed = false;      ///< There is a topic that keeps the latest record of each key, too.
   bool core_only = false;  ///< In the end one node stays away.
   Millis lasts{30'000};
   std::vector<Fault> faults;

@@ -154,6 +154,8 @@ class Simulation {
     workload_.finish();
     run_until([&] { return workload_.is_idle(); }, 2 * kLivenessLimit);
     if (failed()) return;
+    if (!workload_.keyed_violation().empty())
+      return fail("latest records: " + workload_.keyed_violation());
     if (!workload_.finished())
       return fail(
           "liveness: a partition takes no records, or can't be read, a minute after the "

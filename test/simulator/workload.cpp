@@ -54,9 +54,11 @@ Workload::Workload(SimWorld& world, const Scenario& scenario, std::vector<NodeId
     : world_(world),
       scenario_(scenario),
       brokers_(std::move(brokers)),
+      keyed_(world.random("keyed").next()),
       partitions_(scenario.partitions) {
-  // Producers, pollers, one that asks for ends, and the operator.
-  const std::uint32_t count = scenario_.producers + scenario_.pollers + 2;
+  // Producers, pollers, one that asks for ends, the operator, and who writes the latest records.
+  const std::uint32_t count =
+      scenario_.producers + scenario_.pollers + 2 + (scenario_.keyed ? 1 : 0);
   for (std::uint32_t i = 0; i < count; ++i) {
     clients_.push_back(world_.add_node({}));
     world_.start(clients_.back());
@@ -80,8 +82,11 @@ void Workload::start() {
   }
   const NodeId asks = clients_[next++];
   world_.spawn(asks, 0, ask_ends(&world_.shard(asks), seeds.next()));
-  const NodeId operates = clients_[next];
+  const NodeId operates = clients_[next++];
   world_.spawn(operates, 0, operate(&world_.shard(operates)));
+  if (!scenario_.keyed) return;
+  const NodeId writes = clients_[next];
+  world_.spawn(writes, 0, write_keyed(&world_.shard(writes)));
 }
 
 bool Workload::is_idle() const {
@@ -111,11 +116,13 @@ Task<void> Workload::make_topic(Shard* shard) {
     auto created = co_await client->create_topic({.name = std::string(kTopic),
                                                   .partitions = scenario_.partitions,
                                                   .replication_factor = 3,
-                                                  .configs = {}},
+                                                  // Records go only when they are deleted.
+                                                  .configs = {{"retention.ms", "-1"}}},
                                                  shard->deadline_in(30s));
     if (created || created.error().code == core::Errc::already_exists) break;
     co_await core::sleep_for(*shard, 100ms);
   }
+  if (scenario_.keyed) co_await keyed_.make(client.get());
   co_await client->close();
 }
 
@@ -226,7 +233,13 @@ Task<void> Workload::poll(Shard* shard, std::uint64_t seed) {
     const auto spell = std::chrono::milliseconds(1000 + random.below(8000));
     const bool fine =
         co_await read_some(shard, client.get(), process, &positions, shard->now() + spell);
-    if (!fine) co_await core::sleep_for(*shard, 200ms);
+    if (fine) continue;
+    co_await core::sleep_for(*shard, 200ms);
+    // What was to be read next may have been deleted.
+    for (std::size_t i = 0; i < positions.size() && !stopping_; ++i) {
+      const auto start = co_await ask_start(shard, client.get(), static_cast<std::int32_t>(i), 1s);
+      if (start.has_value()) positions[i] = std::max(positions[i], *start);
+    }
   }
   co_await client->close();
 }
@@ -273,9 +286,24 @@ Task<void> Workload::ask_ends(Shard* shard, std::uint64_t seed) {
       history_.emplace_back(
           test::EndOp{next_process_++, {invoke, time_of(*shard)}, partition, end->offset});
     ++operations_;
+    if (random.chance(0.3)) std::ignore = co_await ask_start(shard, client.get(), partition, 5s);
     co_await core::sleep_for(*shard, std::chrono::milliseconds(random.below(500)));
   }
   co_await client->close();
+}
+
+/// Where a partition begins.
+Task<std::optional<std::int64_t>> Workload::ask_start(Shard* shard, Client* client,
+                                                      std::int32_t partition,
+                                                      core::Duration patience) {
+  const std::int64_t invoke = time_of(*shard);
+  auto start = co_await client->list_offset(
+      std::string(kTopic), partition, net::kafka::kEarliestOffset, shard->deadline_in(patience));
+  ++operations_;
+  if (!start) co_return std::nullopt;
+  history_.emplace_back(
+      test::StartOp{next_process_++, {invoke, time_of(*shard)}, partition, start->offset});
+  co_return start->offset;
 }
 
 // The operator
@@ -299,6 +327,12 @@ Task<void> Workload::operate(Shard* shard) {
   co_await client->close();
 }
 
+Task<void> Workload::write_keyed(Shard* shard) {
+  std::unique_ptr<Client> client = co_await open_client(shard);
+  co_await keyed_.write(client.get(), &stopping_);
+  co_await client->close();
+}
+
 Task<void> Workload::grow(Client& client) {
   constexpr std::int32_t kMost = 12;
   if (partitions_ >= kMost) co_return;
@@ -307,6 +341,21 @@ Task<void> Workload::grow(Client& client) {
   // Also one that was not answered may have come about; asked again it says so.
   const bool is_there = grown || grown.error().code == core::Errc::invalid_argument;
   if (is_there) ++partitions_;
+}
+
+Task<void> Workload::trim(Client& client, std::int32_t partition, double part) {
+  Shard& shard = client.shard();
+  const auto begin = co_await ask_start(&shard, &client, partition, 5s);
+  const auto end = co_await client.list_offset(std::string(kTopic), partition,
+                                               net::kafka::kLatestOffset, shard.deadline_in(5s));
+  if (!begin.has_value() || !end) co_return;
+  const auto more = static_cast<double>(end->offset - *begin) * part;
+  const std::int64_t offset = *begin + static_cast<std::int64_t>(more);
+  history_.emplace_back(test::DeleteOp{{time_of(shard), kNever}, partition, offset});
+  const std::size_t at = history_.size() - 1;
+  const auto done =
+      co_await client.delete_records(std::string(kTopic), partition, offset, shard.deadline_in(5s));
+  if (done) std::get<test::DeleteOp>(history_[at]).time.complete = time_of(shard);
 }
 
 // The end
@@ -330,16 +379,17 @@ Task<void> Workload::finish_there(Shard* shard) {
   }
   for (std::int32_t partition = 0; partition < partitions_; ++partition)
     co_await read_all(shard, client.get(), partition);
+  finished_ = !scenario_.keyed || co_await keyed_.check(client.get());
   co_await client->close();
-  finished_ = true;
 }
 
 Task<void> Workload::read_all(Shard* shard, Client* client, std::int32_t partition) {
   auto end = co_await client->list_offset(std::string(kTopic), partition, net::kafka::kLatestOffset,
                                           shard->deadline_in(60s));
-  if (!end) co_return;
+  const auto begin = co_await ask_start(shard, client, partition, 60s);
+  if (!end || !begin.has_value()) co_return;
   Consumer consumer(*client, std::string(kTopic),
-                    {{.partition = partition, .begin = 0, .end = end->offset}}, {});
+                    {{.partition = partition, .begin = *begin, .end = end->offset}}, {});
   const std::uint32_t process = next_process_++;
   while (!consumer.finished()) {
     const std::int64_t invoke = time_of(*shard);

@@ -3,12 +3,14 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/random.h"
 #include "net/kafka/client.h"
 #include "net/kafka/producer.h"
+#include "test/simulator/keyed_topic.h"
 #include "test/simulator/scenario.h"
 #include "test/support/history.h"
 #include "test/support/sim_world.h"
@@ -33,6 +35,8 @@ class Workload {
   /// One more record to each partition, and then everything is read from the start to the end.
   void finish();
   [[nodiscard]] bool finished() const { return finished_; }
+  /// What is wrong with the topic that keeps the latest records; empty when nothing is.
+  [[nodiscard]] const std::string& keyed_violation() const { return keyed_.violation(); }
 
   /// Something that an operator does: runs on a client of its own, one after the other. It gives up
   /// after a while.
@@ -40,6 +44,8 @@ class Workload {
   void send_operator(Errand errand);
   /// The topic is to have one more partition.
   core::Task<void> grow(net::kafka::Client& client);
+  /// The first part of a partition's records is deleted.
+  core::Task<void> trim(net::kafka::Client& client, std::int32_t partition, double part);
 
   [[nodiscard]] const std::vector<NodeId>& clients() const { return clients_; }
   [[nodiscard]] const test::ClientHistory& history() const { return history_; }
@@ -61,7 +67,11 @@ class Workload {
   core::Task<bool> read_some(core::Shard* shard, Client* client, std::uint32_t process,
                              std::vector<std::int64_t>* positions, core::TimePoint until);
   core::Task<void> ask_ends(core::Shard* shard, std::uint64_t seed);
+  core::Task<std::optional<std::int64_t>> ask_start(core::Shard* shard, Client* client,
+                                                    std::int32_t partition,
+                                                    core::Duration patience);
   core::Task<void> operate(core::Shard* shard);
+  core::Task<void> write_keyed(core::Shard* shard);
   core::Task<void> finish_there(core::Shard* shard);
   core::Task<void> read_all(core::Shard* shard, Client* client, std::int32_t partition);
 
@@ -76,6 +86,7 @@ class Workload {
   const std::vector<NodeId> brokers_;
   std::vector<NodeId> clients_;
   test::ClientHistory history_;
+  KeyedTopic keyed_;
   std::int32_t partitions_;
   std::uint32_t next_process_ = 1;
   std::uint64_t next_value_ = 1;

@@ -52,6 +52,7 @@ class Checker {
     check_send_order();
     check_real_time();
     check_ends();
+    check_starts();
     return std::move(verdict_);
   }
 
@@ -269,6 +270,44 @@ class Checker {
     }
   }
 
+  /// A start is not before what was given up, or told, before it was asked for; nor behind all that
+  /// was to be given up by the time of the answer.
+  void check_starts() {
+    struct Fact {
+      std::int64_t at;
+      std::int64_t start;
+    };
+    std::map<std::int32_t, std::vector<Fact>> least;
+    std::map<std::int32_t, std::vector<Fact>> most;
+    std::map<std::int32_t, std::vector<const StartOp*>> asked;
+    for (const HistoryOp& op : history_) {
+      if (const auto* gone = std::get_if<DeleteOp>(&op)) {
+        most[gone->partition].push_back({gone->time.invoke, gone->offset});
+        least[gone->partition].push_back({gone->time.complete, gone->offset});
+      } else if (const auto* start = std::get_if<StartOp>(&op)) {
+        asked[start->partition].push_back(start);
+        least[start->partition].push_back({start->time.complete, start->offset});
+      }
+    }
+    const auto highest = [](const std::vector<Fact>& facts, std::int64_t before) {
+      std::int64_t high = 0;
+      for (const Fact& fact : facts) {
+        if (fact.at < before) high = std::max(high, fact.start);
+      }
+      return high;
+    };
+    for (const auto& [partition, starts] : asked) {
+      for (const StartOp* start : starts) {
+        const std::int64_t from = highest(least[partition], start->time.invoke);
+        const std::int64_t to = highest(most[partition], start->time.complete);
+        if (start->offset < from || start->offset > to)
+          find(Violation::wrong_start,
+               "process {} was told that partition {} begins at {}, which must be {} to {}",
+               start->process, partition, start->offset, from, to);
+      }
+    }
+  }
+
   const ClientHistory& history_;
   std::unordered_map<Value, Record> records_;
   std::map<std::int32_t, Partition> partitions_;
@@ -288,6 +327,7 @@ std::string_view to_string(Violation violation) {
     case Violation::send_order: return "out of order";
     case Violation::real_time: return "against real time";
     case Violation::stale_end: return "stale end";
+    case Violation::wrong_start: return "wrong start";
     case Violation::gap: return "gap";
   }
   return "unknown";

@@ -67,7 +67,16 @@ struct EndOp {
   std::int64_t offset = 0;
 };
 
-/// Records below an offset are given up from when this begins on.
+/// An answer of ListOffsets about where a partition begins.
+struct StartOp {
+  std::uint32_t process = 0;
+  Span time;
+  std::int32_t partition = 0;
+  std::int64_t offset = 0;
+};
+
+/// Records below an offset are given up from when this begins on; for sure once it has completed,
+/// if it ever does.
 struct DeleteOp {
   Span time;
   std::int32_t partition = 0;
@@ -80,7 +89,7 @@ struct FinalEndOp {
   std::int64_t offset = 0;
 };
 
-using HistoryOp = std::variant<SendOp, PollOp, AssignOp, EndOp, DeleteOp, FinalEndOp>;
+using HistoryOp = std::variant<SendOp, PollOp, AssignOp, EndOp, StartOp, DeleteOp, FinalEndOp>;
 using ClientHistory = std::vector<HistoryOp>;
 
 enum class Violation : std::uint8_t {
@@ -93,6 +102,7 @@ enum class Violation : std::uint8_t {
   send_order,           ///< What a producer sent later came first.
   real_time,            ///< What was sent after an answer came before it.
   stale_end,            ///< An end below what was known before it was asked for.
+  wrong_start,          ///< A start that went back, or lies behind what anybody gave up.
   gap,                  ///< An offset without a record.
 };
 std::string_view to_string(Violation violation);

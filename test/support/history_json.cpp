@@ -5,6 +5,7 @@
 ///   poll       process, invoke, complete, records [[partition, offset, value], ...]; final
 ///   assign     process, partitions [[partition, offset], ...]
 ///   end        process, invoke, complete, partition, offset: an answer of ListOffsets
+///   start      the same, about where the partition begins
 ///   delete     invoke, complete, partition, offset: DeleteRecords was asked for
 ///   final_end  partition, offset
 
@@ -99,6 +100,9 @@ std::optional<HistoryOp> read_op(const Json& object) {
   } else if (op == "end") {
     read = EndOp{in.number<std::uint32_t>("process"), in.span(),
                  in.number<std::int32_t>("partition"), in.number<std::int64_t>("offset")};
+  } else if (op == "start") {
+    read = StartOp{in.number<std::uint32_t>("process"), in.span(),
+                   in.number<std::int32_t>("partition"), in.number<std::int64_t>("offset")};
   } else if (op == "delete") {
     read = DeleteOp{in.span(), in.number<std::int32_t>("partition"),
                     in.number<std::int64_t>("offset")};
@@ -139,6 +143,10 @@ std::string text_of(const AssignOp& op) {
 }
 std::string text_of(const EndOp& op) {
   return fmt::format(R"({},"partition":{},"offset":{}}})", head("end", op.process, op.time),
+                     op.partition, op.offset);
+}
+std::string text_of(const StartOp& op) {
+  return fmt::format(R"({},"partition":{},"offset":{}}})", head("start", op.process, op.time),
                      op.partition, op.offset);
 }
 std::string text_of(const DeleteOp& op) {
