@@ -572,12 +572,16 @@ core::Task<void> Replica::make_snapshot(MemberId follower) {
   auto stored = co_await snapshot();
   // Else it is asked for again. A trim meanwhile has stored a later one, which is as good.
   if (!stored || stored->index < start.before.index) co_return;
-  StateSnapshot made{.last = start.before,
-                     .configuration = history_.front().configuration,
-                     .state = encode_state(start, *stored)};
+  StateSnapshot made{
+      .last = start.before, .configuration = {}, .state = encode_state(start, *stored)};
+  // Who has joined since does not know who the founders were. The first configuration that it knows
+  // does as well, once it is committed: nobody is elected by an earlier one any more.
   for (const PlacedConfiguration& placed : history_) {
-    if (placed.index <= start.before.index) made.configuration = placed.configuration;
+    const bool in_force = placed.index <= start.before.index;
+    const bool unknown = made.configuration.voters.empty() && placed.index <= applied_;
+    if (in_force || unknown) made.configuration = placed.configuration;
   }
+  if (made.configuration.voters.empty()) co_return;
   raft_->send_snapshot(follower, std::move(made));
   pump();
 }
