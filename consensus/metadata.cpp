@@ -102,6 +102,7 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
     case static_cast<std::uint8_t>(CommandType::create_topic): {
       SENTINEL_TRY(create_topic, core::decode_fields<CreateTopicCommand>(body));
       if (!sound(create_topic.topic)) return core::fail(core::Errc::corruption, "malformed topic");
+      for (auto& replicas : create_topic.topic.replicas) bring_up_to_date(replicas);
       create(std::move(create_topic.topic));
       return {};
     }
@@ -122,6 +123,7 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
     }
     case static_cast<std::uint8_t>(CommandType::place_group): {
       SENTINEL_TRY(placement, core::decode_fields<PlaceGroupCommand>(body));
+      bring_up_to_date(placement.replicas);
       place(placement.group, std::move(placement.replicas));
       return {};
     }
@@ -134,6 +136,7 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
       SENTINEL_TRY(growth, core::decode_fields<GrowTopicCommand>(body));
       if (std::ranges::any_of(growth.replicas, &std::vector<MemberId>::empty))
         return core::fail(core::Errc::corruption, "malformed partitions");
+      for (auto& replicas : growth.replicas) bring_up_to_date(replicas);
       grow(std::move(growth));
       return {};
     }
@@ -296,6 +299,14 @@ void MetadataImage::register_node(BrokerNode node) {
 void MetadataImage::remove_node(NodeId id) {
   const auto known = nodes_.find(id);
   if (known != nodes_.end() && !is_in_use(id)) known->second.removed = true;
+}
+
+/// Whoever chose these may not have known that a node has another disk by now.
+void MetadataImage::bring_up_to_date(std::vector<MemberId>& members) const {
+  for (MemberId& member : members) {
+    const auto node = nodes_.find(node_of(member));
+    if (node != nodes_.end()) member = node->second.member();
+  }
 }
 
 void MetadataImage::replace_member(MemberId before, MemberId now) {

@@ -243,6 +243,7 @@ class MetadataImage {
   void remove_node(NodeId id);
   void place(GroupId group, std::vector<MemberId> replicas);
   void settle(const SettleGroupCommand& command);
+  void bring_up_to_date(std::vector<MemberId>& members) const;
   void replace_member(MemberId before, MemberId now);
   Topic* topic_to_change(GroupId group);
 

@@ -125,6 +125,21 @@ TEST_CASE("of two starts that count the same only the one that is known is let i
   CHECK(image.node(1).boot.count == 4);
 }
 
+TEST_CASE("partitions come onto the disk that a node has when that is decided") {
+  Image image;
+  image.register_node(3, 7, {.count = 1, .tag = 1});
+  const MemberId lost = image.node(3).member();
+  image.register_node(3, 8, {.count = 1, .tag = 2});
+  const MemberId now = image.node(3).member();
+  REQUIRE(lost != now);
+  image.create("a", {{member(1), lost}});
+  image.grow("a", 1, {{lost, member(2)}});
+  CHECK(image.topic("a").replicas_of(GroupId(1)) == Members{member(1), now});
+  CHECK(image.topic("a").replicas_of(GroupId(2)) == Members{now, member(2)});
+  image.place(GroupId(1), {member(2), lost});
+  CHECK(image.topic("a").replicas_of(GroupId(1)) == Members{member(2), now});
+}
+
 TEST_CASE("a node goes only when nothing is on it, and comes back only with another disk") {
   Image image;
   image.register_node(1, 7, {.count = 1, .tag = 1});
