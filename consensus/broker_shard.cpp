@@ -32,6 +32,9 @@ namespace {
 constexpr std::array kStateKinds{StateKind::snapshot,   StateKind::log_start, StateKind::cleaning,
                                  StateKind::hard_state, StateKind::members,   StateKind::terms};
 
+// Before the metadata are asked for again that could not be had.
+constexpr core::Duration kCatchUpPause = std::chrono::milliseconds(200);
+
 RaftOptions raft_options(const BrokerLayout& layout) {
   RaftOptions options = layout.raft;
   options.self = layout.self;
@@ -363,7 +366,8 @@ core::Task<void> BrokerShard::release_partition(GroupId group) {
   retention_.remove(group);
   cleaner_.remove(group);
   co_await close_slot(&slot);
-  if (!is_placed_here(group) && !slot.deleted) {
+  const bool goes = co_await may_erase(group, &slot);
+  if (goes) {
     const core::Status erased = co_await erase_slowly(group);
     if (!erased && layout_.log != nullptr)
       layout_.log->write(core::LogLevel::error, "cannot erase group {}: {}", group,
@@ -385,6 +389,23 @@ core::Task<void> BrokerShard::close_slot(Slot* slot) {
   slot->changed.notify_all();
   while (slot->uses > 0 || slot->waiting > 0 || slot->opening) co_await slot->changed.wait();
   if (slot->partition != nullptr) co_await slot->partition->close();
+}
+
+core::Task<bool> BrokerShard::bring_up_to_date() {
+  if (!catch_up) co_return true;
+  co_return co_await catch_up();
+}
+
+/// Whether a partition that the image has elsewhere may go. The image may be old: the partition may
+/// have come back here, and what has been acknowledged since must stay. Now that it is closed,
+/// nothing more is.
+core::Task<bool> BrokerShard::may_erase(GroupId group, const Slot* slot) {
+  while (!scope_.cancelled() && !slot->deleted && !is_placed_here(group)) {
+    const bool sure = co_await bring_up_to_date();
+    if (sure) co_return !slot->deleted && !is_placed_here(group);
+    co_await core::sleep_for(shard_, kCatchUpPause, scope_.token());
+  }
+  co_return false;
 }
 
 core::Task<core::Status> BrokerShard::erase_slowly(GroupId group) {
@@ -433,6 +454,7 @@ MembershipKeeper::Rules BrokerShard::keeper_rules() {
   return {.wanted = [this](GroupId group) { return wanted_members(group); },
           .is_gone = [this](MemberId member) { return image_->is_gone(member); },
           .is_alive = [this](NodeId node) { return is_alive(node); },
+          .bring_up_to_date = [this] { return bring_up_to_date(); },
           .settled =
               [this](GroupId group, std::vector<MemberId> voters) {
                 if (on_settled) on_settled(group, std::move(voters));

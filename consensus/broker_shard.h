@@ -148,6 +148,9 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void report_settled(core::Task<void> report);
   /// Called where a group has the members that the metadata want, until those say so too.
   std::function<void(GroupId, std::vector<MemberId>)> on_settled;
+  /// Resolves to true when the image is as new as the metadata were when it was called; to false
+  /// when those can't be asked for now. Not set on a node that is alone.
+  std::function<core::Task<bool>()> catch_up;
   /// Called on each shard when it has another image.
   std::function<void(const MetadataImage&)> on_image;
   /// Called on shard 0 when this node has begun to lead groups; set before start().
@@ -169,6 +172,8 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void note_placement(const MetadataImage& before);
   core::Task<void> release_partition(GroupId group);
   core::Task<void> close_slot(Slot* slot);
+  core::Task<bool> bring_up_to_date();
+  core::Task<bool> may_erase(GroupId group, const Slot* slot);
   core::Task<core::Status> erase_slowly(GroupId group);
   core::Task<void> release_strays();
   core::Task<void> run_report(core::Task<void> report);

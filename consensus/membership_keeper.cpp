@@ -49,6 +49,7 @@ core::Task<void> MembershipKeeper::run() {
     for (const GroupId group : groups) {
       if (!step(group)) {
         due_.erase(group);
+        up_to_date_.erase(group);
         balance_at_.erase(group);
       }
     }
@@ -78,6 +79,7 @@ bool MembershipKeeper::change(Replica& replica, const WantedMembers& wanted) {
                                    return is_caught_up(raft, member);
                                  }});
   if (!next.has_value()) return true;
+  if (next->kind != ConfigurationChange::Kind::remove && !is_up_to_date(replica)) return true;
   const bool leaves = next->kind == ConfigurationChange::Kind::remove && next->node == raft_.self();
   if (!leaves) {
     // One that is under way, or a majority that is not there: tried again.
@@ -88,6 +90,23 @@ bool MembershipKeeper::change(Replica& replica, const WantedMembers& wanted) {
     std::ignore = replica.propose(*next);
   }
   return true;
+}
+
+/// Whether what is wanted is not older than this leadership. Else another leader may have carried
+/// out a later wish since, and who would be taken in again is about to erase what it has.
+bool MembershipKeeper::is_up_to_date(const Replica& replica) {
+  const GroupId group = replica.group();
+  const auto known = up_to_date_.find(group);
+  if (group == GroupId(0) || (known != up_to_date_.end() && known->second == replica.term()))
+    return true;
+  if (asking_.insert(group).second) scope_.spawn(make_sure(group, replica.term()));
+  return false;
+}
+
+core::Task<void> MembershipKeeper::make_sure(GroupId group, Term term) {
+  const bool sure = co_await rules_.bring_up_to_date();
+  if (sure) up_to_date_[group] = term;
+  asking_.erase(group);
 }
 
 std::optional<MemberId> MembershipKeeper::successor(const Raft& raft,

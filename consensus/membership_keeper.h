@@ -23,6 +23,8 @@ class MembershipKeeper {
     std::function<std::optional<WantedMembers>(GroupId)> wanted;
     std::function<bool(MemberId)> is_gone;
     std::function<bool(NodeId)> is_alive;
+    /// Resolves to true once what is wanted is as new as when this was called.
+    std::function<core::Task<bool>()> bring_up_to_date;
     /// A group has what was wanted, after that was not so. Called again until it is not `unsettled`
     /// any more.
     std::function<void(GroupId, std::vector<MemberId> voters)> settled;
@@ -42,6 +44,8 @@ class MembershipKeeper {
   core::Task<void> run();
   bool step(GroupId group);
   bool change(Replica& replica, const WantedMembers& wanted);
+  bool is_up_to_date(const Replica& replica);
+  core::Task<void> make_sure(GroupId group, Term term);
   bool balance(Replica& replica, const WantedMembers& wanted);
   [[nodiscard]] bool is_caught_up(const Raft& raft, MemberId member) const;
   [[nodiscard]] std::optional<MemberId> successor(const Raft& raft,
@@ -51,6 +55,8 @@ class MembershipKeeper {
   MultiRaft& raft_;
   const Rules rules_;
   std::set<GroupId> due_;
+  std::map<GroupId, Term> up_to_date_;  // The leadership for which that is known.
+  std::set<GroupId> asking_;
   std::map<GroupId, core::TimePoint> balance_at_;  // Since when another one could lead.
   bool closing_ = false;
   core::Signal changed_;

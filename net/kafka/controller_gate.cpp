@@ -31,6 +31,7 @@ enum class Question : std::uint8_t {
   grow_topic = 7,
   remove_node = 8,
   elect_leader = 9,  ///< Asked of the group's leader.
+  catch_up = 10,     ///< The answer's version is all that is wanted.
 };
 
 /// Whether it does no harm to ask twice, when the controller was lost before its answer came. A
@@ -53,6 +54,9 @@ struct CreateTopic {
 struct DeleteTopic {
   core::Uuid id;
   static void fields(auto& self, auto& visit) { visit(self.id.bytes); }
+};
+struct CatchUp {
+  static void fields(auto&, auto&) {}
 };
 struct NewProducerId {
   static void fields(auto&, auto&) {}
@@ -156,6 +160,11 @@ core::Task<Result<AskedLeader>> ControllerGate::elect_leader(core::Shard& from, 
   co_return co_await core::call(from, broker_.shard(), &ControllerGate::elect_there, this, asked);
 }
 
+core::Task<bool> ControllerGate::catch_up(core::Shard& from) {
+  const auto answer = co_await ask<CatchUp>(from, encode(Question::catch_up, CatchUp{}));
+  co_return answer.has_value();
+}
+
 core::Task<Result<AskedLeader>> ControllerGate::elect_there(ControllerGate* self,
                                                             AskedLeader asked) {
   consensus::BrokerShard& broker = self->broker_;
@@ -254,6 +263,17 @@ core::Task<Result<core::Bytes>> ControllerGate::decide_on_growth(core::Bytes req
   co_return core::encode_fields(*asked);
 }
 
+/// What this node has applied by the time is all that was decided before, if it still leads.
+core::Task<Result<core::Bytes>> ControllerGate::confirm_image() {
+  consensus::Controller& controller = broker_.controller();
+  const core::Deadline deadline = broker_.shard().deadline_in(kPatience);
+  const auto confirmed = co_await controller.replica().confirm_leadership(deadline);
+  if (!confirmed) co_return std::unexpected(confirmed.error());
+  const bool known = co_await controller.until_published(controller.image().version(), deadline);
+  if (!known) co_return std::unexpected(Errc::timed_out);
+  co_return core::encode_fields(CatchUp{});
+}
+
 core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
   consensus::Controller& controller = broker_.controller();
   if (!controller.leads()) co_return std::unexpected(Errc::not_leader);
@@ -312,6 +332,7 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
       if (!removed) co_return std::unexpected(removed.error());
       co_return core::encode_fields(*asked);
     }
+    case Question::catch_up: co_return co_await confirm_image();
     case Question::elect_leader: break;  // serve()
   }
   co_return std::unexpected(Errc::invalid_members);

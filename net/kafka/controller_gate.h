@@ -74,6 +74,9 @@ class ControllerGate {
   /// when the other can't take it now.
   core::Task<consensus::Result<AskedLeader>> elect_leader(core::Shard& from, AskedLeader asked);
 
+  /// Whether this node's shards have all that the cluster had decided when this was called.
+  core::Task<bool> catch_up(core::Shard& from);
+
   /// Answers what another node asks. On shard 0.
   core::Task<core::Bytes> serve(core::Bytes request);
   /// A request to register a node, and its answer, for a node that has no gate yet.
@@ -95,6 +98,7 @@ class ControllerGate {
                                                         core::Deadline deadline);
   core::Task<consensus::Result<core::Bytes>> decide(core::Bytes request);
   core::Task<consensus::Result<core::Bytes>> decide_on_growth(core::Bytes request);
+  core::Task<consensus::Result<core::Bytes>> confirm_image();
 
   consensus::BrokerShard& broker_;
   rpc::Peers* const peers_;

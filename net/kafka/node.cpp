@@ -199,6 +199,9 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
                              consensus::GroupId group, std::vector<consensus::MemberId> voters) {
       broker->report_settled(gate_settle(broker, gate, group, std::move(voters)));
     };
+    broker->catch_up = [broker, gate = node->gate_.get()] {
+      return gate->catch_up(broker->shard());
+    };
     peers->connect(cluster->addresses(*seat.broker->image()));
     seat.broker->on_image = [cluster, peers, index](const consensus::MetadataImage& image) {
       peers->connect(cluster->addresses(image));
