@@ -1,6 +1,7 @@
 #include "test/simulator/oracle.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <tuple>
@@ -143,8 +144,12 @@ void Oracle::check_leader(GroupId id, Group& group, const Raft& raft) {
     return;
   }
   ++elections_;
-  if (group.committed.empty()) return;
-  const auto& [index, entry] = *group.committed.rbegin();
+  // One that was elected in a later term meanwhile may have committed more.
+  const auto last = std::ranges::find_if(
+      group.committed.rbegin(), group.committed.rend(),
+      [&](const auto& committed) { return committed.second.term < raft.term(); });
+  if (last == group.committed.rend()) return;
+  const auto& [index, entry] = *last;
   const auto term = raft.log().term_at(index);
   if (index > raft.log().start().index && term != entry.term)
     fail("R4", id, raft, "was elected without entry {} of term {}, which is committed", index,
@@ -188,30 +193,37 @@ void Oracle::check_committed(GroupId id, Group& group, const Raft& raft,
   }
 }
 
-bool Oracle::is_replicated(GroupId id, std::vector<MemberId> replicas) const {
+/// What a group lacks of having these replicas (of the controller's: any), with all that is
+/// committed on their disks; empty when it lacks nothing.
+std::string Oracle::lack_of(GroupId id, std::vector<MemberId> replicas) const {
   const auto found = groups_.find(id);
-  if (found == groups_.end()) return false;
+  if (found == groups_.end()) return fmt::format("group {} has not begun", id);
   const Group& group = found->second;
   std::ranges::sort(replicas);
-  if (!replicas.empty() && group.configuration.voters != replicas) return false;
-  return std::ranges::all_of(group.configuration.voters, [&](MemberId voter) {
+  if (!replicas.empty() && group.configuration.voters != replicas)
+    return fmt::format("group {} has members {}, and is to have {}", id,
+                       fmt::join(group.configuration.voters, " "), fmt::join(replicas, " "));
+  for (const MemberId voter : group.configuration.voters) {
     const auto member = group.members.find(voter);
-    return member != group.members.end() && !member->second.lost &&
-           member->second.last.index >= group.commit;
-  });
+    if (member == group.members.end() || member->second.lost)
+      return fmt::format("group {} has nothing at {}", id, voter);
+    if (member->second.last.index < group.commit)
+      return fmt::format("group {} is committed up to {}, and {} has {}", id, group.commit, voter,
+                         member->second.last.index);
+  }
+  return {};
 }
 
-bool Oracle::is_fully_replicated() const {
-  if (!is_replicated(consensus::kControllerGroup, {})) return false;
-  return std::ranges::all_of(image_.topics(), [&](const auto& each) {
-    const consensus::Topic& topic = each.second;
-    if (!topic.moves.empty()) return false;
-    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+std::string Oracle::lack() const {
+  std::string lack = lack_of(consensus::kControllerGroup, {});
+  for (const auto& [name, topic] : image_.topics()) {
+    if (lack.empty() && !topic.moves.empty()) lack = fmt::format("topic {} is moving", name);
+    for (std::int32_t i = 0; lack.empty() && i < topic.partition_count; ++i) {
       const GroupId group = topic.group(consensus::PartitionIndex(i));
-      if (!is_replicated(group, topic.replicas_of(group))) return false;
+      lack = lack_of(group, topic.replicas_of(group));
     }
-    return true;
-  });
+  }
+  return lack;
 }
 
 void Oracle::forget(consensus::NodeId node) {

@@ -37,7 +37,9 @@ class Oracle {
   [[nodiscard]] const std::string& violation() const { return violation_; }
   /// Whether every group has the members that it is to have, and all that it has committed is on
   /// the disks of all of them.
-  [[nodiscard]] bool is_fully_replicated() const;
+  [[nodiscard]] bool is_fully_replicated() const { return lack().empty(); }
+  /// What is missing for that.
+  [[nodiscard]] std::string lack() const;
   [[nodiscard]] std::uint64_t committed_entries() const { return committed_entries_; }
   [[nodiscard]] std::uint64_t elections() const { return elections_; }
   /// The disk is lost with what it has promised.
@@ -81,7 +83,7 @@ class Oracle {
 
   [[nodiscard]] std::uint64_t hash_of(consensus::GroupId group,
                                       const consensus::LogEntry& entry) const;
-  [[nodiscard]] bool is_replicated(consensus::GroupId id, std::vector<MemberId> replicas) const;
+  [[nodiscard]] std::string lack_of(consensus::GroupId group, std::vector<MemberId> replicas) const;
 
   std::map<consensus::GroupId, Group> groups_;
   consensus::MetadataImage image_;  ///< As of the last entry of the controller's group.

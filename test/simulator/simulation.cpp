@@ -163,7 +163,8 @@ class Simulation {
     // One that stays away can't have everything.
     if (!scenario_.core_only &&
         !run_until([&] { return oracle_.is_fully_replicated(); }, kLivenessLimit))
-      return fail("liveness: replicas lack records a minute after the last fault");
+      return fail("liveness: replicas lack records a minute after the last fault: " +
+                  oracle_.lack());
   }
 
   const Scenario& scenario_;
