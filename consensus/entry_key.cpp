@@ -78,7 +78,7 @@ core::Result<StateKey> StateKey::decode(core::ByteSpan key) {
   const std::uint64_t prefix = in.u64();
   const auto kind = static_cast<StateKind>(in.u8());
   const GroupId group(in.u64());
-  const bool known = kind >= StateKind::snapshot && kind <= StateKind::terms;
+  const bool known = kind >= StateKind::snapshot && kind <= StateKind::left;
   if (in.failed() || in.remaining() != 0 || prefix != kStatePrefix || !known)
     return core::fail(core::Errc::corruption, "malformed state key");
   return StateKey{.kind = kind, .group = group};
@@ -143,6 +143,7 @@ std::string_view name_of(StateKind kind) {
     case StateKind::hard_state: return "term and vote";
     case StateKind::members: return "members";
     case StateKind::terms: return "terms";
+    case StateKind::left: return "left";
   }
   return "state";
 }

@@ -50,6 +50,7 @@ enum class StateKind : std::uint8_t {
   hard_state = 5,  ///< What the group's Raft has promised: HardState.
   members = 6,     ///< The group's configurations since its log's start.
   terms = 7,       ///< Where terms begin in the log; see LogRanges.
+  left = 8,        ///< What an earlier stay of the group here had; see LeftLog.
 };
 
 struct EntryKey {

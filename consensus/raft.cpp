@@ -15,6 +15,7 @@ Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
       hard_(stored.hard),
       stored_hard_(stored.hard),
       log_(std::move(stored.log)),
+      had_(stored.had),
       to_store_(log_.last().index),
       applied_(stored.hard.commit),
       configurations_(std::move(stored.configurations)) {
@@ -23,7 +24,7 @@ Raft::Raft(RaftOptions options, Stored stored, core::Random& random)
   SENTINEL_ASSERT(committed != nullptr, "what is not committed is in memory");
   stored_commit_bytes_ = committed->end_bytes;
   start_timer();
-  if (!is_sole_member(log_.last().index)) return;
+  if (!is_sole_member(log_.last().index) || !has_what_it_had()) return;
   if (stored.leads) {
     // It goes on. Nobody has seen an entry of the term that its own disk lacks; see replicate().
     role_ = Leader{.followers = {}, .first = log_.last().index, .transfer = {}};
@@ -142,12 +143,15 @@ void Raft::start_timer() {
   ticks_to_run_ = options_.election_ticks + static_cast<int>(more);
 }
 
+bool Raft::has_what_it_had() const { return is_up_to_date(log_.last_position(), had_); }
+
 /// Also who is on the way out: until its removal is committed it may have what others lack (thesis,
 /// section 4.2.2).
 bool Raft::may_run() const {
-  return !is_leader() && std::ranges::any_of(configurations_, [&](const auto& placed) {
-    return placed.configuration.has_voter(options_.self);
-  });
+  return !is_leader() && has_what_it_had() &&
+         std::ranges::any_of(configurations_, [&](const auto& placed) {
+           return placed.configuration.has_voter(options_.self);
+         });
 }
 
 bool Raft::hears_leader() const {
@@ -203,7 +207,8 @@ void Raft::take(const RaftMessage& message, const VoteRequest& request) {
   const bool not_bound = hard_.vote == kNobody && !leader().has_value();
   const bool only_asked = request.pre && message.term > hard_.term;
   const bool granted = (hard_.vote == message.from || not_bound || only_asked) &&
-                       is_up_to_date(request.last, log_.last_position());
+                       is_up_to_date(request.last, log_.last_position()) &&
+                       is_up_to_date(request.last, had_);
   const VoteAnswer answer{.pre = request.pre, .granted = granted};
   if (!granted) {
     send(message.from, answer);

@@ -76,6 +76,11 @@ class Raft {
     std::vector<PlacedConfiguration> configurations;
     /// A sole member that leads in a term in which nobody else can have been elected.
     bool leads = false;
+    /// Where the log ended that was erased here: the replica had been a member, and has become one
+    /// again. What it has answered for is as if it still had it: until it has as much again it
+    /// neither runs for leader nor votes for one that has less. Others that remember the old
+    /// members may ask it.
+    LogPosition had = {};
   };
   /// `random` outlives it.
   Raft(RaftOptions options, Stored stored, core::Random& random);
@@ -218,6 +223,7 @@ class Raft {
   void ask_for_votes(const Candidate& candidate);
   void count_answers();
   void start_timer();
+  [[nodiscard]] bool has_what_it_had() const;
   [[nodiscard]] bool may_run() const;
   [[nodiscard]] bool hears_leader() const;
 
@@ -258,6 +264,7 @@ class Raft {
   HardState hard_;
   HardState stored_hard_;  // As of the last output.
   RaftLog log_;
+  const LogPosition had_;
   LogIndex to_store_;      // Entries behind this one have not been in an output.
   bool appended_ = false;  // A leader's own entries since the last output.
   bool configurations_changed_ = false;

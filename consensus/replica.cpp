@@ -74,6 +74,13 @@ struct StoredTerms {
   static void fields(auto& self, auto& visit) { visit(self.all); }
 };
 
+core::Task<core::Result<std::optional<HardState>>> stored_hard_state(const lsm::Db& db,
+                                                                     GroupId group) {
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::hard_state)));
+  if (!stored.has_value()) co_return std::nullopt;
+  co_return core::decode_fields<HardState>(*stored);
+}
+
 core::Task<core::Result<LogStart>> stored_start(const lsm::Db& db, GroupId group) {
   LogStart start;
   start.before.group = group;
@@ -176,17 +183,19 @@ core::Task<core::Result<Raft::Stored>> Replica::load(Configuration base) {
     for (auto& each : placed.all) history_.push_back({each.index, std::move(each.configuration)});
   }
   if (history_.empty()) history_.push_back({LogIndex(0), std::move(base)});
+  SENTINEL_CO_TRY(left, co_await left_log(db_, group_));
   Raft::Stored stored{.hard = {.term = kFirstTerm, .commit = start.before.index},
                       .log = {.start = start.before, .terms = {}, .base = start.before, .tail = {}},
                       .configurations = {}};
   // Without others nobody else can have been voted for.
   const Configuration& last = history_.back().configuration;
-  const bool alone = last.learners.empty() && last.voters == std::vector{host_.self()};
+  const bool alone =
+      !left.has_value() && last.learners.empty() && last.voters == std::vector{host_.self()};
   if (alone) stored.hard.vote = host_.self();
-  SENTINEL_CO_TRY(hard, co_await db_.get(state_key(group_, StateKind::hard_state)));
+  SENTINEL_CO_TRY(hard, co_await stored_hard_state(db_, group_));
+  if (left.has_value()) stored.had = left->last;
   if (hard.has_value()) {
-    SENTINEL_CO_TRY(decoded, core::decode_fields<HardState>(*hard));
-    stored.hard = decoded;
+    stored.hard = *hard;
     stored.hard.commit = std::max(stored.hard.commit, start.before.index);
   }
   stored.leads = alone && stored.hard.term == kFirstTerm && stored.hard.vote == host_.self();
@@ -268,23 +277,42 @@ core::Task<void> Replica::close() {
   co_await scope_.close();
 }
 
+core::Task<core::Result<std::optional<LeftLog>>> Replica::left_log(const lsm::Db& db,
+                                                                   GroupId group) {
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::left)));
+  if (!stored.has_value()) co_return std::nullopt;
+  co_return core::decode_fields<LeftLog>(*stored);
+}
+
 core::Task<core::Result<lsm::WriteBatch>> Replica::let_go(const lsm::Db& db, GroupId group) {
-  HardState hard{.term = kFirstTerm, .commit = LogIndex(0)};
-  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::hard_state)));
-  if (stored.has_value()) {
-    SENTINEL_CO_TRY(decoded, core::decode_fields<HardState>(*stored));
-    hard = decoded;
-  }
-  hard.commit = LogIndex(0);
+  SENTINEL_CO_TRY(hard, co_await stored_hard_state(db, group));
+  SENTINEL_CO_TRY(ranges, co_await stored_ranges(db, group));
+  SENTINEL_CO_TRY(before, co_await left_log(db, group));
+  LeftLog left{.last = position_of(ranges->start), .erasing = true};
+  LogCursor cursor(db, std::move(ranges));
+  SENTINEL_CO_CHECK(co_await cursor.seek_to_last_before(EntryTarget::end(group)));
+  if (cursor.valid()) left.last = position_of(cursor.key());
+  // It may have left before it had caught up with what an earlier stay had.
+  if (before.has_value() && !is_up_to_date(left.last, before->last)) left.last = before->last;
+  if (!hard.has_value()) hard = HardState{.term = kFirstTerm, .commit = {}};
+  hard->commit = LogIndex(0);
   StoredMembers nobody;
   nobody.all.push_back({LogIndex(0), {}});
   lsm::WriteBatch states;
   for (const StateKind kind :
        {StateKind::snapshot, StateKind::log_start, StateKind::cleaning, StateKind::terms})
     states.remove(state_key(group, kind));
-  states.put(state_key(group, StateKind::hard_state), core::encode_fields(hard));
+  states.put(state_key(group, StateKind::hard_state), core::encode_fields(*hard));
   states.put(state_key(group, StateKind::members), core::encode_fields(nobody));
+  states.put(state_key(group, StateKind::left), core::encode_fields(left));
   co_return states;
+}
+
+lsm::WriteBatch Replica::erased(GroupId group, LeftLog left) {
+  left.erasing = false;
+  lsm::WriteBatch states;
+  states.put(state_key(group, StateKind::left), core::encode_fields(left));
+  return states;
 }
 
 // Input.

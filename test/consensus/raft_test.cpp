@@ -74,5 +74,52 @@ TEST_CASE_FIXTURE(Fixture, "what conflicts with the leader's log gives way to it
   CHECK(output.hard->term == Term(2));
 }
 
+/// Node 1 left when its log ended with entry 5 of term 3, erased it, and gets the log anew.
+struct Returned {
+  core::Random random{1};
+  Raft raft{{.self = MemberId(1)},
+            {.hard = {.term = Term(3), .vote = MemberId(0), .commit = LogIndex(0)},
+             .log = {.start = raft_key(0, 0), .terms = {}, .base = raft_key(0, 0), .tail = {}},
+             .configurations = {{LogIndex(0), {}}},
+             .had = raft_place(5, 3)},
+            random};
+
+  std::vector<RaftMessage> hear(Term term, decltype(RaftMessage::body) body) {
+    raft.step({.from = MemberId(2), .to = MemberId(1), .term = term, .body = std::move(body)});
+    Raft::Output output = raft.take_output();
+    raft.persisted(output.durable);
+    std::vector<RaftMessage> sent = std::move(output.messages);
+    for (RaftMessage& message : output.messages_once_durable) sent.push_back(std::move(message));
+    return sent;
+  }
+  bool votes_for(Term term, LogPosition last) {
+    const auto sent = hear(term, VoteRequest{.pre = false, .transfer = true, .last = last});
+    return std::get<VoteAnswer>(sent.at(0).body).granted;
+  }
+};
+
+TEST_CASE_FIXTURE(Returned, "who erased its log does not vote for one that has less than it had") {
+  CHECK_FALSE(votes_for(Term(4), raft_place(4, 3)));
+  CHECK_FALSE(votes_for(Term(5), raft_place(9, 2)));
+  CHECK(votes_for(Term(6), raft_place(5, 3)));
+}
+
+TEST_CASE_FIXTURE(Returned,
+                  "who erased its log does not run by configurations of its earlier stay") {
+  // It was the only one for a while, and another one of two.
+  LogEntry alone = raft_entry(1, 1);
+  alone.key.type = EntryType::internal;
+  alone.payload = encode_configuration({.voters = {MemberId(1)}, .learners = {}});
+  hear(Term(4), AppendRequest{raft_place(0, 0), {alone, raft_entry(2, 1)}, LogIndex(2)});
+  REQUIRE(raft.configuration().has_voter(MemberId(1)));
+  for (int i = 0; i < 50; ++i) raft.tick();
+  CHECK(raft.role_name() == "follower");
+  raft.campaign();
+  CHECK(raft.role_name() == "follower");
+  hear(Term(4), AppendRequest{raft_place(2, 1), {raft_entry(3, 4)}, LogIndex(2)});
+  for (int i = 0; i < 50; ++i) raft.tick();
+  CHECK(raft.role_name() != "follower");
+}
+
 }  // namespace
 }  // namespace sentinel::consensus
