@@ -355,8 +355,7 @@ core::Task<void> BrokerShard::release_strays() {
   }
 }
 
-/// The partition is elsewhere now. It may come back, so its keys are removed one by one: what was
-/// discarded could not be written again.
+/// The partition is elsewhere now.
 core::Task<void> BrokerShard::release_partition(GroupId group) {
   auto& made = slots_[group];
   if (made == nullptr) made = std::make_unique<Slot>(shard_);
@@ -369,7 +368,7 @@ core::Task<void> BrokerShard::release_partition(GroupId group) {
   co_await close_slot(&slot);
   const bool goes = co_await may_erase(group, &slot);
   if (goes) {
-    const core::Status erased = co_await erase_slowly(group);
+    const core::Status erased = co_await Replica::erase(store_of(group), group, scope_.token());
     if (!erased && !scope_.cancelled() && layout_.log != nullptr)
       layout_.log->write(core::LogLevel::error, "cannot erase group {}: {}", group,
                          erased.error().message);
@@ -407,37 +406,6 @@ core::Task<bool> BrokerShard::may_erase(GroupId group, const Slot* slot) {
     co_await core::sleep_for(shard_, kCatchUpPause, scope_.token());
   }
   co_return false;
-}
-
-core::Task<core::Status> BrokerShard::erase_slowly(GroupId group) {
-  lsm::Db& db = store_of(group);
-  SENTINEL_CO_TRY(states, co_await Replica::let_go(db, group));
-  co_await db.write(std::move(states));
-  co_return co_await finish_erasing(group);
-}
-
-/// Goes on where a stop or a crash ended it, if something was being erased.
-core::Task<core::Status> BrokerShard::finish_erasing(GroupId group) {
-  constexpr std::size_t kBatchBytes = std::size_t{64} << 10;
-  lsm::Db& db = store_of(group);
-  SENTINEL_CO_TRY(left, co_await Replica::left_log(db, group));
-  if (!left.has_value() || !left->erasing) co_return core::Status();
-  for (const auto& [begin, end] :
-       {std::pair(entries_begin(group), entries_end(group)),
-        std::pair(index_begin(group), index_begin(GroupId(group.value() + 1)))}) {
-    lsm::Cursor cursor = db.cursor(begin, end);
-    SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(begin)));
-    lsm::WriteBatch removals;
-    while (cursor.valid()) {
-      if (scope_.cancelled()) co_return core::fail(core::Errc::cancelled, "the server stops");
-      removals.remove(cursor.key());
-      if (removals.body_bytes() >= kBatchBytes) co_await db.write(std::exchange(removals, {}));
-      SENTINEL_CO_CHECK(co_await cursor.next());
-    }
-    if (!removals.empty()) co_await db.write(std::move(removals));
-  }
-  co_await db.write(Replica::erased(group, *left));
-  co_return core::Status();
 }
 
 void BrokerShard::report_settled(core::Task<void> report) {
@@ -574,16 +542,11 @@ bool BrokerShard::is_alive(NodeId node) const {
   return node == node_of(layout_.self) || raft_.hears(node);
 }
 
-core::Task<core::Result<std::unique_ptr<Partition>>> BrokerShard::read_partition(GroupId group) {
-  SENTINEL_CO_CHECK(co_await finish_erasing(group));
-  co_return co_await Partition::open(shard_, raft_, store_of(group), group, base_of(group),
-                                     layout_.log, this);
-}
-
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
-  auto opened = co_await read_partition(group);
+  auto opened = co_await Partition::open(shard_, raft_, store_of(group), group, base_of(group),
+                                         layout_.log, this);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);

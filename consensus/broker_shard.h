@@ -174,8 +174,6 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   core::Task<void> close_slot(Slot* slot);
   core::Task<bool> bring_up_to_date();
   core::Task<bool> may_erase(GroupId group, const Slot* slot);
-  core::Task<core::Status> erase_slowly(GroupId group);
-  core::Task<core::Status> finish_erasing(GroupId group);
   core::Task<void> release_strays();
   core::Task<void> run_report(core::Task<void> report);
   MembershipKeeper::Rules keeper_rules();
@@ -183,7 +181,6 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void on_committed(const Partition& partition) override;
   core::Task<void> publish(std::shared_ptr<const MetadataImage> image);
   core::Task<void> open_partition(Slot* slot, GroupId group);
-  core::Task<core::Result<std::unique_ptr<Partition>>> read_partition(GroupId group);
   static core::Task<void> look_ahead_in(Use partition, ReadRequest request);
   void drop_partitions_of(const Topic& topic);
   core::Task<void> drop_partition(GroupId group);

@@ -160,11 +160,15 @@ bool Raft::hears_leader() const {
   return follower != nullptr && follower->leader.has_value() && ticks_ < options_.election_ticks;
 }
 
+void Raft::begin_term(Term term, MemberId vote) {
+  hard_.term = term;
+  hard_.vote = vote;
+  // Of what was to be said of the term before, some may not be stored any more.
+  messages_once_durable_.clear();
+}
+
 void Raft::become_follower(Term term, std::optional<MemberId> leader) {
-  if (term > hard_.term) {
-    hard_.term = term;
-    hard_.vote = kNobody;
-  }
+  if (term > hard_.term) begin_term(term, kNobody);
   role_ = Follower{leader};
   start_timer();
 }
@@ -179,8 +183,7 @@ void Raft::run_for_leader(bool pre, bool transfer) {
   if (pre) {
     candidate.answers.emplace(options_.self, true);
   } else {
-    hard_.term = hard_.term.next();
-    hard_.vote = options_.self;
+    begin_term(hard_.term.next(), options_.self);
   }
   ask_for_votes(candidate);
   role_ = std::move(candidate);

@@ -217,6 +217,7 @@ class Raft {
   void send_in_term(MemberId to, Term term, decltype(RaftMessage::body) body);
   void send_once_durable(MemberId to, decltype(RaftMessage::body) body);
 
+  void begin_term(Term term, MemberId vote);
   void become_follower(Term term, std::optional<MemberId> leader);
   void become_leader();
   void run_for_leader(bool pre, bool transfer);

@@ -16,6 +16,8 @@ constexpr std::size_t kLoadReadAhead = std::size_t{256} << 10;
 // What one batch of the store holds, but for a single larger entry.
 constexpr std::size_t kBatchBytes = std::size_t{1} << 20;
 
+constexpr std::size_t kErasedAtOnceBytes = std::size_t{64} << 10;
+
 core::Bytes encode_snapshot(const Snapshot& snapshot) {
   core::ByteWriter value;
   value.u64(snapshot.index.value());
@@ -69,6 +71,18 @@ struct StoredMembers {
   static void fields(auto& self, auto& visit) { visit(self.all); }
 };
 
+/// What remains of the log of a replica that was erased: Raft::Stored::had.
+struct LeftLog {
+  LogPosition last;
+  /// Entries of it may still be there. They must be gone before the group is opened again: they
+  /// would be taken for its log.
+  bool erasing = false;
+  static void fields(auto& self, auto& visit) {
+    visit(self.last);
+    visit(self.erasing);
+  }
+};
+
 struct StoredTerms {
   std::vector<TermBegin> all;
   static void fields(auto& self, auto& visit) { visit(self.all); }
@@ -79,6 +93,12 @@ core::Task<core::Result<std::optional<HardState>>> stored_hard_state(const lsm::
   SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::hard_state)));
   if (!stored.has_value()) co_return std::nullopt;
   co_return core::decode_fields<HardState>(*stored);
+}
+
+core::Task<core::Result<std::optional<LeftLog>>> left_log(const lsm::Db& db, GroupId group) {
+  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::left)));
+  if (!stored.has_value()) co_return std::nullopt;
+  co_return core::decode_fields<LeftLog>(*stored);
 }
 
 core::Task<core::Result<LogStart>> stored_start(const lsm::Db& db, GroupId group) {
@@ -160,6 +180,7 @@ core::Task<core::Result<std::shared_ptr<const LogRanges>>> Replica::stored_range
 }
 
 core::Task<core::Status> Replica::open(Configuration base) {
+  SENTINEL_CO_CHECK(co_await finish_erasing(db_, group_, {}));
   SENTINEL_CO_TRY(stored, co_await load(std::move(base)));
   applied_ = stored.hard.commit;
   RaftOptions options = host_.options();
@@ -277,13 +298,6 @@ core::Task<void> Replica::close() {
   co_await scope_.close();
 }
 
-core::Task<core::Result<std::optional<LeftLog>>> Replica::left_log(const lsm::Db& db,
-                                                                   GroupId group) {
-  SENTINEL_CO_TRY(stored, co_await db.get(state_key(group, StateKind::left)));
-  if (!stored.has_value()) co_return std::nullopt;
-  co_return core::decode_fields<LeftLog>(*stored);
-}
-
 core::Task<core::Result<lsm::WriteBatch>> Replica::let_go(const lsm::Db& db, GroupId group) {
   SENTINEL_CO_TRY(hard, co_await stored_hard_state(db, group));
   SENTINEL_CO_TRY(ranges, co_await stored_ranges(db, group));
@@ -308,11 +322,36 @@ core::Task<core::Result<lsm::WriteBatch>> Replica::let_go(const lsm::Db& db, Gro
   co_return states;
 }
 
-lsm::WriteBatch Replica::erased(GroupId group, LeftLog left) {
-  left.erasing = false;
-  lsm::WriteBatch states;
-  states.put(state_key(group, StateKind::left), core::encode_fields(left));
-  return states;
+core::Task<core::Status> Replica::erase(lsm::Db& db, GroupId group, core::CancelToken stop) {
+  SENTINEL_CO_TRY(states, co_await let_go(db, group));
+  co_await db.write(std::move(states));
+  co_return co_await finish_erasing(db, group, stop);
+}
+
+/// The group may come back, so its keys are removed one by one: what was discarded could not be
+/// written again.
+core::Task<core::Status> Replica::finish_erasing(lsm::Db& db, GroupId group,
+                                                 core::CancelToken stop) {
+  SENTINEL_CO_TRY(left, co_await left_log(db, group));
+  if (!left.has_value() || !left->erasing) co_return core::Status();
+  lsm::WriteBatch removals;
+  for (const auto& [begin, end] :
+       {std::pair(entries_begin(group), entries_end(group)),
+        std::pair(index_begin(group), index_begin(GroupId(group.value() + 1)))}) {
+    lsm::Cursor cursor = db.cursor(begin, end);
+    SENTINEL_CO_CHECK(co_await cursor.seek(lsm::KeyTarget(begin)));
+    while (cursor.valid()) {
+      if (stop.cancelled()) co_return core::fail(core::Errc::cancelled, "the server stops");
+      removals.remove(cursor.key());
+      if (removals.body_bytes() >= kErasedAtOnceBytes)
+        co_await db.write(std::exchange(removals, {}));
+      SENTINEL_CO_CHECK(co_await cursor.next());
+    }
+  }
+  left->erasing = false;
+  removals.put(state_key(group, StateKind::left), core::encode_fields(*left));
+  co_await db.write(std::move(removals));
+  co_return core::Status();
 }
 
 // Input.

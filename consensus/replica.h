@@ -41,18 +41,6 @@ struct LogStart {
   static core::Result<LogStart> decode(core::ByteSpan bytes);
 };
 
-/// What remains of the log of a replica that was erased: Raft::Stored::had.
-struct LeftLog {
-  LogPosition last;
-  /// Entries of it may still be there. They must be gone before the group is opened again: they
-  /// would be taken for its log.
-  bool erasing = false;
-  static void fields(auto& self, auto& visit) {
-    visit(self.last);
-    visit(self.erasing);
-  }
-};
-
 /// A state machine's state with the last index it contains.
 struct Snapshot {
   LogIndex index;
@@ -174,15 +162,11 @@ class Replica {
   /// The same for a group that is not open.
   static core::Task<core::Result<std::shared_ptr<const LogRanges>>> stored_ranges(const lsm::Db& db,
                                                                                   GroupId group);
-  /// What is left of a replica that is erased: in which term it voted for whom, where its log
-  /// ended, and that it is no member, so that it does not take itself for a founder when the group
-  /// comes back to it.
-  static core::Task<core::Result<lsm::WriteBatch>> let_go(const lsm::Db& db, GroupId group);
-  /// Nothing for a group that was never erased.
-  static core::Task<core::Result<std::optional<LeftLog>>> left_log(const lsm::Db& db,
-                                                                   GroupId group);
-  /// All entries of a replica that was let go are gone.
-  static lsm::WriteBatch erased(GroupId group, LeftLog left);
+  /// Erases what a group has here, but for what it has promised: in which term it voted for whom,
+  /// where its log ended, and that it is no member, so that it does not take itself for a founder
+  /// when the group comes back to it. Errc::cancelled when it was cut short; open() goes on with
+  /// it.
+  static core::Task<core::Status> erase(lsm::Db& db, GroupId group, core::CancelToken stop);
   /// Begins to read what entries() will come to behind the target; lsm::Db::look_ahead().
   core::Task<void> look_ahead(const EntryTarget& target, std::uint64_t bytes_max) const;
   /// lsm::Db::may_look_ahead().
@@ -199,6 +183,9 @@ class Replica {
   };
   struct Pending;
 
+  static core::Task<core::Result<lsm::WriteBatch>> let_go(const lsm::Db& db, GroupId group);
+  static core::Task<core::Status> finish_erasing(lsm::Db& db, GroupId group,
+                                                 core::CancelToken stop);
   core::Task<core::Result<Raft::Stored>> load(Configuration base);
   core::Task<core::Status> load_tail(Raft::Stored* stored);
   void pump_soon();

@@ -86,8 +86,10 @@ Task<core::Status> ChecksumMachine::recover(const Replica* replica) {
   while (cursor.valid()) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > replica->commit_index()) break;
-    state_ = after(state_, {key, cursor.value_bytes()});
+    const LogEntry entry{key, cursor.value_bytes()};
+    state_ = after(state_, entry);
     index_ = key.index;
+    if (witness_ != nullptr) witness_->note_applied(entry, state_);
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
   co_return core::Status();
@@ -179,6 +181,7 @@ Task<void> ReplicaLife::open_replica() {
 
 Task<void> ReplicaLife::close_replica() {
   if (replica_ == nullptr) co_return;
+  co_await let_it_begin();
   co_await replica_->close();
   co_await scope_.join();
   replica_.reset();
@@ -197,7 +200,11 @@ Task<void> ReplicaLife::restart() {
 
 Task<void> ReplicaLife::wait_a_little() { co_await core::sleep_for(shard_, kLittle); }
 
+/// What is delivered in one turn is given to the disk together, at its end.
+Task<void> ReplicaLife::let_it_begin() { co_await core::yield(shard_); }
+
 Task<void> ReplicaLife::settle() {
+  co_await let_it_begin();
   while (witness_.outputs_under_way() > 0) co_await wait_a_little();
 }
 
@@ -230,29 +237,11 @@ Task<void> ReplicaLife::save_snapshot() {
 }
 
 Task<void> ReplicaLife::let_go() {
-  auto states = co_await Replica::let_go(*db_, kReplicaGroup);
-  SENTINEL_ASSERT(states.has_value(), "{}", states.error().message);
   const std::size_t write = witness_.note_let_go();
-  co_await db_->write(std::move(*states));
+  const core::Status erased = co_await Replica::erase(*db_, kReplicaGroup, {});
+  SENTINEL_ASSERT(erased.has_value(), "{}", erased.error().message);
   witness_.note_done(write);
-  co_await erase_entries();
   witness_.note_erased();
-}
-
-/// A few at a time, so that a crash can come in between.
-Task<void> ReplicaLife::erase_entries() {
-  constexpr std::size_t kAtOnce = 5;
-  const Bytes begin = entries_begin(kReplicaGroup);
-  lsm::Cursor cursor = db_->cursor(begin, entries_end(kReplicaGroup));
-  core::Status status = co_await cursor.seek(lsm::KeyTarget(begin));
-  lsm::WriteBatch removals;
-  while (status && cursor.valid()) {
-    removals.remove(cursor.key());
-    if (removals.count() == kAtOnce) co_await db_->write(std::exchange(removals, {}));
-    status = co_await cursor.next();
-  }
-  SENTINEL_ASSERT(status.has_value(), "{}", status.error().message);
-  if (!removals.empty()) co_await db_->write(std::move(removals));
 }
 
 // What other members do.
@@ -488,7 +477,9 @@ class Reopener final : public NodeProgram {
   Task<void> ask() {
     constexpr int kWaitsMax = 10'000;
     replica_->begin();
-    const LogPosition last{replica_->last().index.next(), replica_->term()};
+    // Behind all that it has, and may have had before it was erased.
+    constexpr std::uint64_t kFarAhead = 1000;
+    const LogPosition last{LogIndex(replica_->last().index.value() + kFarAhead), replica_->term()};
     replica_->step({.from = how_.asker,
                     .to = kReplicaSelf,
                     .term = replica_->term(),

@@ -120,6 +120,7 @@ class ReplicaLife : public NodeProgram {
   core::Task<void> close_replica();
   /// Closes it and opens it again, now and then with the store.
   core::Task<void> restart();
+  core::Task<void> let_it_begin();
   /// Waits until nothing that it has given out is under way.
   core::Task<void> settle();
   /// Waits for the disk or not, another way each time: what comes next may meet any write.
@@ -184,7 +185,6 @@ class ReplicaLife : public NodeProgram {
 
   core::Task<void> open_store();
   core::Task<void> close_store();
-  core::Task<void> erase_entries();
   core::Task<void> wait_a_little();
   void on_sent(const consensus::RaftMessage& message);
   void check_agreement(const consensus::LogPosition& last, Term term);
