@@ -39,6 +39,7 @@ on once the faults were over.
 struct Settings {
   std::uint64_t first = 0;
   std::size_t seeds = 0;
+  std::size_t failures = 0;
   Profile profile = Profile::mix;
   std::string profile_name;
   RunOptions run;
@@ -127,8 +128,7 @@ int run_seeds(const Settings& settings) {
     if (on_terminal)
       fmt::print(stderr, "\r{} of {} seeds, {} failed\x1b[K", totals.seeds, settings.seeds,
                  totals.failed);
-    constexpr std::size_t kFailuresMax = 10;
-    return totals.failed < kFailuresMax;
+    return totals.failed < settings.failures;
   });
   if (on_terminal) fmt::print(stderr, "\r\x1b[K");
   for (const auto& [i, hash] : to_compare) {
@@ -175,6 +175,7 @@ int main(int argc, char** argv) {
   flags.add_options()("seed", po::value<std::uint64_t>(), "run this one here")(
       "seeds", po::value(&settings.seeds)->default_value(100), "how many to run")(
       "first", po::value<std::uint64_t>(), "the first of them (default: by chance)")(
+      "failures", po::value(&settings.failures)->default_value(10), "so many are enough")(
       "profile", po::value(&settings.profile_name)->default_value("mix"), "mix, standard or calm")(
       "jobs", po::value(&settings.run.jobs)->default_value(std::thread::hardware_concurrency()),
       "runs at the same time")("scenario", po::value(&scenario_file), "a file to replay")(
