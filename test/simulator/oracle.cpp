@@ -124,7 +124,7 @@ void Oracle::check_stored(GroupId id, Group& group, const Raft& raft, const Raft
            index, entry.key.term, *before, known->second.term_before);
     const auto committed = group.committed.find(index);
     // A leader that is none any more may still append what will give way.
-    if (committed != group.committed.end() && committed->second.term < entry.key.term)
+    if (committed != group.committed.end() && committed->second.committed_in < entry.key.term)
       fail("R8", id, raft, "entry {} of term {} was committed, and one of term {} takes its place",
            index, committed->second.term, entry.key.term);
   }
@@ -147,7 +147,7 @@ void Oracle::check_leader(GroupId id, Group& group, const Raft& raft) {
   // One that was elected in a later term meanwhile may have committed more.
   const auto last = std::ranges::find_if(
       group.committed.rbegin(), group.committed.rend(),
-      [&](const auto& committed) { return committed.second.term < raft.term(); });
+      [&](const auto& committed) { return committed.second.committed_in < raft.term(); });
   if (last == group.committed.rend()) return;
   const auto& [index, entry] = *last;
   const auto term = raft.log().term_at(index);
@@ -182,7 +182,8 @@ void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
 void Oracle::check_committed(GroupId id, Group& group, const Raft& raft,
                              const Raft::Output& output) {
   for (const LogEntry& entry : output.committed) {
-    const Entry given{.term = entry.key.term, .hash = hash_of(id, entry)};
+    const Entry given{
+        .term = entry.key.term, .hash = hash_of(id, entry), .committed_in = raft.term()};
     const auto [known, is_new] = group.committed.emplace(entry.key.index, given);
     if (is_new) ++committed_entries_;
     if (is_new && id == consensus::kControllerGroup && entry.key.type == EntryType::command)

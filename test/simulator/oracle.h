@@ -50,6 +50,8 @@ class Oracle {
   struct Entry {
     consensus::Term term;
     std::uint64_t hash = 0;
+    consensus::Term committed_in;  ///< The term of who gave it out first. Leaders of earlier terms,
+                                   ///< also late ones, need not have it.
   };
   struct Stored {
     std::uint64_t hash = 0;
