@@ -290,6 +290,13 @@ class RaftProbe {
   virtual void on_open(GroupId group, const Raft& raft) = 0;
   /// It is about to do what `output` says.
   virtual void on_output(GroupId group, const Raft& raft, const Raft::Output& output) = 0;
+  /// A message has come. Returns what the replica is to be given in its place: a test may lose it,
+  /// or have others come again.
+  virtual std::vector<RaftMessage> on_message(GroupId, RaftMessage message) {
+    std::vector<RaftMessage> given;
+    given.push_back(std::move(message));
+    return given;
+  }
   /// So much is on its disk.
   virtual void on_durable(GroupId group, const Raft& raft, const Raft::Durable& durable) = 0;
 

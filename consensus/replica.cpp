@@ -419,6 +419,11 @@ core::Task<Result<void>> Replica::confirm_leadership(core::Deadline deadline) {
 }
 
 void Replica::step(RaftMessage message) {
+  if (probe_ == nullptr) return take(std::move(message));
+  for (RaftMessage& each : probe_->on_message(group_, std::move(message))) take(std::move(each));
+}
+
+void Replica::take(RaftMessage message) {
   if (closed_) return;
   // Who leads may end to by it, and says so at once.
   const bool only_appends = !leads_ && std::holds_alternative<AppendRequest>(message.body);

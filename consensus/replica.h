@@ -188,6 +188,7 @@ class Replica {
                                                  core::CancelToken stop);
   core::Task<core::Result<Raft::Stored>> load(Configuration base);
   core::Task<core::Status> load_tail(Raft::Stored* stored);
+  void take(RaftMessage message);
   void pump_soon();
   core::Task<void> pump_later();
   void pump();

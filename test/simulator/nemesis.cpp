@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace sentinel::simulator {
 
@@ -443,7 +444,11 @@ bool Nemesis::move(const Fault&, Random& random) {
   placement.topic = Workload::kTopic;
   placement.partition =
       static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(scenario_.partitions)));
-  placement.replicas = some_present(random, 3);
+  // Now and then back to where it was, soon after it has left.
+  Placement& known = placements_[placement.partition];
+  const bool back = !known.before.empty() && random.chance(0.4);
+  placement.replicas = back ? known.before : some_present(random, 3);
+  known.before = std::exchange(known.now, placement.replicas);
   workload_.send_operator(
       [placement](Client& client) { return move_partition(&client, placement); });
   return true;

@@ -119,6 +119,12 @@ class Nemesis {
   std::map<NodeId, Broker> brokers_;
   const test::NetworkOptions usual_network_;
   std::string violation_;
+  /// Where a partition is to be, and was to be before that, as far as it has been moved.
+  struct Placement {
+    std::vector<std::int32_t> now;
+    std::vector<std::int32_t> before;
+  };
+  std::map<std::int32_t, Placement> placements_;
   std::uint64_t inflicted_ = 0;
   std::map<FaultKind, std::uint64_t> counts_;
   bool over_ = false;

@@ -32,7 +32,13 @@ std::uint64_t Oracle::hash_of(GroupId group, const LogEntry& entry) const {
 /// One life of a node: what may not go back within it.
 class Oracle::Life final : public consensus::RaftProbe {
  public:
-  explicit Life(Oracle& oracle) : oracle_(oracle) {}
+  Life(Oracle& oracle, Postman* postman) : oracle_(oracle), postman_(postman) {}
+
+  std::vector<consensus::RaftMessage> on_message(GroupId id,
+                                                 consensus::RaftMessage message) override {
+    if (postman_ == nullptr) return RaftProbe::on_message(id, std::move(message));
+    return postman_->deliver(id, std::move(message));
+  }
 
   void on_open(GroupId id, const Raft& raft) override {
     commits_[id] = raft.commit_index();
@@ -90,15 +96,16 @@ class Oracle::Life final : public consensus::RaftProbe {
 
  private:
   Oracle& oracle_;
+  Postman* const postman_;
   std::map<GroupId, LogIndex> commits_;
 };
 
 Oracle::Oracle() = default;
 Oracle::~Oracle() = default;
 
-consensus::RaftProbe* Oracle::begin_life(bool with_own_disk) {
+consensus::RaftProbe* Oracle::begin_life(bool with_own_disk, Postman* postman) {
   if (!with_own_disk) return nullptr;
-  lives_.push_back(std::make_unique<Life>(*this));
+  lives_.push_back(std::make_unique<Life>(*this, postman));
   return lives_.back().get();
 }
 

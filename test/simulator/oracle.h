@@ -20,6 +20,7 @@
 
 #include "consensus/metadata.h"
 #include "consensus/raft.h"
+#include "test/simulator/postman.h"
 
 namespace sentinel::simulator {
 
@@ -31,7 +32,8 @@ class Oracle {
   ~Oracle();
   /// The probe of one life of a node; lives as long as the oracle. Null for a life with a disk with
   /// which the node must not be let in: what it does is of no consequence.
-  consensus::RaftProbe* begin_life(bool with_own_disk);
+  /// With a postman its messages come by way of that.
+  consensus::RaftProbe* begin_life(bool with_own_disk, Postman* postman);
 
   /// The first promise that was broken; empty while none is.
   [[nodiscard]] const std::string& violation() const { return violation_; }

@@ -214,6 +214,8 @@ class Minimiser {
     attempt([](Scenario& it) { it.joiners = 0; });
     attempt([](Scenario& it) { it.weak_sends = 0; });
     attempt([](Scenario& it) { it.large_values = 0; });
+    attempt([](Scenario& it) { it.keyed = false; });
+    attempt([](Scenario& it) { it.misdelivered = 0; });
     attempt([](Scenario& it) { it.small_windows = false; });
     attempt([](Scenario& it) { it.core_only = false; });
     attempt([](Scenario& it) { it.in_flight = 1; });

@@ -107,6 +107,7 @@ void draw_mix(Random& random, Scenario& scenario) {
   scenario.small_files = random.chance(0.7);
   scenario.core_only = random.chance(0.25);
   scenario.keyed = random.chance(0.25);
+  scenario.misdelivered = random.chance(0.2) ? 0.03 : 0;
   scenario.lasts = Millis(random.between(10'000, 40'000));
   const auto kinds = draw_kinds(random, 0.2 + 0.5 * random.unit());
   draw_faults(random, scenario, kinds, Millis(random.between(700, 4000)));
@@ -153,6 +154,7 @@ void settings(auto& scenario, auto&& visit) {
   visit("small_files", scenario.small_files);
   visit("core_only", scenario.core_only);
   visit("keyed", scenario.keyed);
+  visit("misdelivered", scenario.misdelivered);
 }
 
 bool read_fault(std::istream& in, Fault& fault) {

@@ -77,8 +77,9 @@ struct Scenario {
   double large_values = 0.02;
   bool small_windows = false;  ///< Of Raft, so that slow paths are taken.
   bool small_files = true;
-  bool keyed = false;      ///< There is a topic that keeps the latest record of each key, too.
-  bool core_only = false;  ///< In the end one node stays away.
+  double misdelivered = 0;  ///< How many of the messages between replicas are lost, or come again.
+  bool keyed = false;       ///< There is a topic that keeps the latest record of each key, too.
+  bool core_only = false;   ///< In the end one node stays away.
   Millis lasts{30'000};
   std::vector<Fault> faults;
 };

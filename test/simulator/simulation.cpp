@@ -94,7 +94,8 @@ class Simulation {
       std::vector<NodeId> peers = cluster;
       if (i > scenario_.nodes) peers.push_back(i);
       options.program = [this, peers](const NodeContext& context) {
-        auto* const probe = oracle_.begin_life(nemesis_.has_own_disk(context.node));
+        auto* const probe = oracle_.begin_life(nemesis_.has_own_disk(context.node),
+                                               scenario_.misdelivered > 0 ? &postman_ : nullptr);
         BrokerProgram::Options broker{.cluster = peers, .raft = raft_options(scenario_, probe)};
         if (!scenario_.small_files) {
           broker.memtable_bytes = std::size_t{1} << 20;
@@ -170,6 +171,7 @@ class Simulation {
   const Scenario& scenario_;
   Oracle oracle_;
   test::SimWorld world_;
+  Postman postman_{scenario_.misdelivered, world_.random("postman").next()};
   const core::TimePoint began_ = world_.now();
   const std::vector<NodeId> brokers_;
   Workload workload_;
