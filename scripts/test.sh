@@ -5,7 +5,7 @@
 #
 # What runs where (test/CMakeLists.txt):
 #   asan      unit, model and simulator tests; lint, format, clang-tidy; replay of the fuzz corpus
-#   tsan      the runtime's tests
+#   tsan      the runtime's tests; real servers, alone and as a cluster
 #   release   scripts that drive the real binaries (test/apps, test/compat)
 #   fuzz      15 s of libFuzzer for each decoder
 # --quick is the asan part alone, without clang-tidy.
