@@ -16,6 +16,8 @@ constexpr std::uint64_t kBytesPerSnapshotMax = std::uint64_t{32} << 20;
 constexpr std::uint64_t kBytesPerSnapshotByte = 64;
 // What a client has sent behind a batch that is refused arrives within that time.
 constexpr core::Duration kFlightTime = std::chrono::seconds(30);
+// Who leads learns from a majority that it does.
+constexpr core::Duration kConfirmTime = std::chrono::seconds(2);
 constexpr lsm::ReadOptions kRecoveryReads{.read_ahead_bytes = std::size_t{256} << 10};
 // Smaller batches are gathered into one buffer, so that a read of many of them is not a list of a
 // thousand slices.
@@ -428,8 +430,14 @@ core::Task<void> Partition::save_snapshot() {
 core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (!is_leader()) co_return std::unexpected(Errc::not_leader);
-  if (request.offset < log_start() || request.offset > log_end_)
-    co_return std::unexpected(Errc::offset_out_of_range);
+  if (request.offset < log_start()) co_return std::unexpected(Errc::offset_out_of_range);
+  if (request.offset > log_end_) {
+    // The reader may have come so far at another node, which leads without this one knowing: it
+    // would begin anew if it were told that there is no such offset.
+    const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
+    if (!confirmed || closed_) co_return std::unexpected(Errc::not_leader);
+    if (request.offset > log_end_) co_return std::unexpected(Errc::offset_out_of_range);
+  }
   ReadResult result;
   result.committed_bytes = committed_bytes_;
   const Offset end = high_watermark_;

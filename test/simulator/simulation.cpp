@@ -121,6 +121,7 @@ class Simulation {
   bool failed() {
     if (!oracle_.violation().empty()) fail(oracle_.violation());
     if (!nemesis_.violation().empty()) fail(nemesis_.violation());
+    if (!workload_.violation().empty()) fail(workload_.violation());
     return !failure_.empty();
   }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -261,6 +262,7 @@ Task<bool> Workload::read_some(Shard* shard, Client* client, std::uint32_t proce
     const std::int64_t invoke = time_of(*shard);
     auto batches = co_await consumer.next(shard->deadline_in(500ms));
     fine = batches.has_value();
+    if (!fine) check_refusal(batches.error(), *positions);
     if (!fine || !batches->has_value()) continue;
     test::PollOp poll{
         .process = process, .time = {invoke, time_of(*shard)}, .records = {}, .final = false};
@@ -272,6 +274,18 @@ Task<bool> Workload::read_some(Shard* shard, Client* client, std::uint32_t proce
   }
   co_await consumer.close();
   co_return fine;
+}
+
+/// That there is no such offset may be said only of what may have been deleted.
+void Workload::check_refusal(const core::Error& refusal,
+                             const std::vector<std::int64_t>& positions) {
+  if (refusal.message.find("no such offset") == std::string::npos) return;
+  const bool may_be_gone = std::ranges::any_of(history_, [&](const test::HistoryOp& op) {
+    const auto* gone = std::get_if<test::DeleteOp>(&op);
+    return gone != nullptr && positions[static_cast<std::size_t>(gone->partition)] < gone->offset;
+  });
+  if (!may_be_gone && violation_.empty())
+    violation_ = "what a reader has come to is said not to be there: " + refusal.message;
 }
 
 Task<void> Workload::ask_ends(Shard* shard, std::uint64_t seed) {

@@ -35,6 +35,8 @@ class Workload {
   /// One more record to each partition, and then everything is read from the start to the end.
   void finish();
   [[nodiscard]] bool finished() const { return finished_; }
+  /// The first answer that can't be right; empty while there was none.
+  [[nodiscard]] const std::string& violation() const { return violation_; }
   /// What is wrong with the topic that keeps the latest records; empty when nothing is.
   [[nodiscard]] const std::string& keyed_violation() const { return keyed_.violation(); }
 
@@ -66,6 +68,7 @@ class Workload {
   core::Task<void> poll(core::Shard* shard, std::uint64_t seed);
   core::Task<bool> read_some(core::Shard* shard, Client* client, std::uint32_t process,
                              std::vector<std::int64_t>* positions, core::TimePoint until);
+  void check_refusal(const core::Error& refusal, const std::vector<std::int64_t>& positions);
   core::Task<void> ask_ends(core::Shard* shard, std::uint64_t seed);
   core::Task<std::optional<std::int64_t>> ask_start(core::Shard* shard, Client* client,
                                                     std::int32_t partition,
@@ -91,6 +94,7 @@ class Workload {
   std::uint32_t next_process_ = 1;
   std::uint64_t next_value_ = 1;
   std::uint64_t operations_ = 0;
+  std::string violation_;
   std::deque<Errand> errands_;
   bool stopping_ = false;
   bool finished_ = false;

@@ -55,11 +55,10 @@ core::Task<ListOffsetsPartitionResponse> look_up(consensus::Partition* partition
                                                  : ErrorCode::unknown_leader_epoch);
   }
   response.leader_epoch = epoch;
-  // Another node may lead without this one knowing: what is the latest is known only to a majority.
-  if (asked.timestamp != kEarliest && asked.timestamp != kEarliestLocal) {
-    const auto confirmed = co_await partition->confirm_leadership(deadline);
-    if (!confirmed) co_return refused(asked.partition_index, to_error_code(confirmed.error()));
-  }
+  // Another node may lead without this one knowing: where the log begins and ends is known only to
+  // a majority.
+  const auto confirmed = co_await partition->confirm_leadership(deadline);
+  if (!confirmed) co_return refused(asked.partition_index, to_error_code(confirmed.error()));
   switch (asked.timestamp) {
     case kLatest: response.offset = partition->high_watermark().value(); co_return response;
     case kEarliest:
