@@ -75,7 +75,12 @@ class Oracle::Life final : public consensus::RaftProbe {
       oracle_.fail("R2", id, raft, "commit index went back from {}", commit);
     commit = raft.commit_index();
     oracle_.check_stored(id, group, raft, output);
-    if (raft.is_leader()) oracle_.check_leader(id, group, raft);
+    if (raft.is_leader()) {
+      oracle_.check_leader(id, group, raft);
+    } else {
+      // One that has just committed its own removal leads no more.
+      oracle_.check_majority(id, group, raft);
+    }
     oracle_.check_committed(id, group, raft, output);
   }
 
