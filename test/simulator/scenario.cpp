@@ -109,7 +109,9 @@ void draw_mix(Random& random, Scenario& scenario) {
   scenario.keyed = random.chance(0.25);
   scenario.misdelivered = random.chance(0.2) ? 0.03 : 0;
   scenario.lasts = Millis(random.between(10'000, 40'000));
-  const auto kinds = draw_kinds(random, 0.2 + 0.5 * random.unit());
+  auto kinds = draw_kinds(random, 0.2 + 0.5 * random.unit());
+  // What there is more than three nodes for: partitions leave some, and come back to them.
+  if (scenario.nodes > 3) kinds.insert(kinds.end(), 2, FaultKind::move);
   draw_faults(random, scenario, kinds, Millis(random.between(700, 4000)));
 }
 
