@@ -69,6 +69,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       keeper_(shard, raft_, keeper_rules()),
       retention_(shard, *this),
       cleaner_(shard, *this),
+      question_ended_(shard),
       scope_(shard) {}
 
 BrokerShard::~BrokerShard() = default;
@@ -391,9 +392,22 @@ core::Task<void> BrokerShard::close_slot(Slot* slot) {
   if (slot->partition != nullptr) co_await slot->partition->close();
 }
 
+/// One question at a time for all groups. Who comes while it is under way waits for the next one:
+/// the answer must be newer than the wish to know.
 core::Task<bool> BrokerShard::bring_up_to_date() {
   if (!catch_up) co_return true;
-  co_return co_await catch_up();
+  const std::uint64_t wanted = questions_begun_ + 1;
+  while (questions_ended_ < wanted) {
+    if (questions_begun_ > questions_ended_) {
+      co_await question_ended_.wait();
+      continue;
+    }
+    ++questions_begun_;
+    last_answer_ = co_await catch_up();
+    ++questions_ended_;
+    question_ended_.notify_all();
+  }
+  co_return last_answer_;
 }
 
 /// Whether a partition that the image has elsewhere may go. The image may be old: the partition may

@@ -214,6 +214,10 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   bool has_image_ = false;
   Retention retention_;
   Cleaner cleaner_;
+  std::uint64_t questions_begun_ = 0;  // How new the metadata are.
+  std::uint64_t questions_ended_ = 0;
+  bool last_answer_ = false;
+  core::Signal question_ended_;
   core::TaskScope scope_;
 };
 

@@ -65,6 +65,8 @@ bool MembershipKeeper::step(GroupId group) {
   if (!wanted.has_value()) return false;
   if (replica->raft().is_transferring()) return true;
   if (!wanted->is(replica->raft().configuration())) return change(*replica, *wanted);
+  // Until then who has left may be needed for a majority, and must not be told to go.
+  if (!replica->raft().is_configuration_committed()) return true;
   if (rules_.unsettled(group)) {
     rules_.settled(group, wanted->voters);
     return true;
@@ -138,7 +140,9 @@ bool MembershipKeeper::balance(Replica& replica, const WantedMembers& wanted) {
 
 bool MembershipKeeper::is_caught_up(const Raft& raft, MemberId member) const {
   const Progress* progress = raft.progress_of(member);
-  return progress != nullptr && progress->match() + kNearlyThere >= raft.log().last().index &&
+  // Who has not agreed to a message yet may be known by a late answer of an earlier stay only.
+  return progress != nullptr && progress->mode() == Progress::Mode::replicate &&
+         progress->match() + kNearlyThere >= raft.log().last().index &&
          progress->match() > LogIndex(0);
 }
 

@@ -430,14 +430,14 @@ core::Task<void> Partition::save_snapshot() {
 core::Task<Result<ReadResult>> Partition::read(ReadRequest request) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (!is_leader()) co_return std::unexpected(Errc::not_leader);
-  if (request.offset < log_start()) co_return std::unexpected(Errc::offset_out_of_range);
   if (request.offset > log_end_) {
     // The reader may have come so far at another node, which leads without this one knowing: it
     // would begin anew if it were told that there is no such offset.
     const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
     if (!confirmed || closed_) co_return std::unexpected(Errc::not_leader);
-    if (request.offset > log_end_) co_return std::unexpected(Errc::offset_out_of_range);
   }
+  if (request.offset < log_start() || request.offset > log_end_)
+    co_return std::unexpected(Errc::offset_out_of_range);
   ReadResult result;
   result.committed_bytes = committed_bytes_;
   const Offset end = high_watermark_;
@@ -552,6 +552,10 @@ core::Task<Result<Offset>> Partition::delete_records(Offset before) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (!replica_.is_leader()) co_return std::unexpected(Errc::not_leader);
   if (before == Offset(-1)) before = high_watermark_;
+  if (before > high_watermark_) {
+    const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
+    if (!confirmed || closed_) co_return std::unexpected(Errc::not_leader);
+  }
   if (before < Offset(0) || before > high_watermark_)
     co_return std::unexpected(Errc::offset_out_of_range);
   if (before <= log_start()) co_return log_start();

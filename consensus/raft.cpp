@@ -423,6 +423,10 @@ void Raft::take(const RaftMessage& message, const AppendAnswer& answer) {
   progress.heard = true;
   if (!answer.accepted) {
     const LogPosition hint = log_.last_not_above(answer.last.index, answer.last.term);
+    // A late answer of an earlier stay, the log of which it has erased. It has no vote yet, so
+    // nothing rests on that.
+    if (answer.refused <= progress.match() && !configuration().has_voter(message.from))
+      progress = Progress(answer.refused);
     if (progress.note_refused(answer.refused, hint.index)) replicate(message.from, true);
     return;
   }

@@ -177,6 +177,9 @@ class Raft {
   [[nodiscard]] const Configuration& configuration() const {
     return configurations_.back().configuration;
   }
+  [[nodiscard]] bool is_configuration_committed() const {
+    return configurations_.back().index <= hard_.commit;
+  }
   /// Whether nobody else takes part.
   [[nodiscard]] bool is_alone() const { return is_sole_member(log_.last().index); }
   [[nodiscard]] bool is_transferring() const {

@@ -408,11 +408,15 @@ core::Task<Result<void>> Replica::confirm_leadership(core::Deadline deadline) {
   if (closed_ || !leads_) co_return std::unexpected(Errc::not_leader);
   const Term term = raft_->term();
   const std::uint64_t round = raft_->ask_quorum();
+  std::optional<LogIndex> confirmed_commit;
   pump();
   for (;;) {
     if (closed_ || gave_up_) co_return std::unexpected(Errc::closed);
     if (!leads_ || raft_->term() != term) co_return std::unexpected(Errc::not_leader);
-    if (confirmed_round_ >= round) co_return Result<void>();
+    // Others may have applied what this node's own disk has not yet.
+    if (confirmed_round_ >= round && !confirmed_commit.has_value())
+      confirmed_commit = raft_->commit_index();
+    if (confirmed_commit.has_value() && applied_ >= *confirmed_commit) co_return Result<void>();
     const core::Wake wake = co_await confirmed_.wait(deadline);
     if (wake != core::Wake::signalled) co_return std::unexpected(Errc::timed_out);
   }
@@ -586,6 +590,7 @@ void Replica::apply(const std::vector<LogEntry>& entries) {
       pending.finish(same ? std::nullopt : std::optional(Errc::not_leader));
     }
   }
+  if (!entries.empty()) confirmed_.notify_all();
 }
 
 void Replica::note_role() {

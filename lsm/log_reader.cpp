@@ -103,8 +103,12 @@ core::Task<core::Status> LogReader::judge_end(std::uint32_t torn_write) {
     BlockHeader header;
     const BlockState state =
         classify_block(block_at(index), generation_, static_cast<std::uint32_t>(index), header);
-    if (state == BlockState::damaged) co_return damaged(index, "it was written and has decayed");
-    if (state == BlockState::valid && header.write_number > torn_write) {
+    // Where no sector carries the file's generation nothing was written, but for the very next
+    // block: there all of it may have decayed.
+    const bool was_written = header.write_number > 0 || index == end_block;
+    if (state == BlockState::damaged && was_written)
+      co_return damaged(index, "it was written and has decayed");
+    if (header.write_number > torn_write) {
       // One write is in flight at a time: this one began after the torn one was synced.
       co_return damaged(end_block, "damage before intact data");
     }

@@ -378,7 +378,8 @@ bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
   start_after(a, Millis(100));
   later(fault.lasts + Millis(3000), [this, a, copy] {
     const bool has_been_up = is_well(a) && program(a)->broker() != nullptr;
-    if (!has_been_up || !may_damage(a)) return;
+    // Others that have just been started may not know yet of the start that the copy lacks.
+    if (!has_been_up || !may_damage(a) || !all_started()) return;
     world_.crash(a);
     give_foreign_disk(a, copy, "old copy");
     later(Millis(4000), [this, a] { give_back_disk(a); });

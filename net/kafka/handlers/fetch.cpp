@@ -71,6 +71,11 @@ ErrorCode check_epoch(const consensus::Partition& partition, std::int32_t client
 core::Task<ReadOutcome> compare_epochs(consensus::Partition* partition, FetchPartition asked) {
   ReadOutcome outcome;
   if (asked.last_fetched_epoch < 0) co_return outcome;
+  // Of another leader's, of which this one does not know.
+  if (asked.last_fetched_epoch > consensus::leader_epoch_of(partition->leader_epoch())) {
+    outcome.error = ErrorCode::unknown_leader_epoch;
+    co_return outcome;
+  }
   auto end = co_await partition->end_of_epoch(
       consensus::Term(static_cast<std::uint64_t>(asked.last_fetched_epoch)));
   if (!end) {
