@@ -69,6 +69,8 @@ class Oracle::Life final : public consensus::RaftProbe {
   }
 
   void on_output(GroupId id, const Raft& raft, const Raft::Output& output) override {
+    // Nodes that have erased it may begin it anew, until they know again that it has been deleted.
+    if (oracle_.image_.is_deleted(id)) return;
     Group& group = oracle_.groups_[id];
     LogIndex& commit = commits_[id];
     if (raft.commit_index() < commit)
@@ -85,6 +87,7 @@ class Oracle::Life final : public consensus::RaftProbe {
   }
 
   void on_durable(GroupId id, const Raft& raft, const Raft::Durable& durable) override {
+    if (oracle_.image_.is_deleted(id)) return;
     Member& member = oracle_.groups_[id].members[raft.self()];
     const consensus::HardState& now = durable.hard;
     if (now.term < member.hard.term)
