@@ -389,7 +389,10 @@ Task<void> Workload::finish_there(Shard* shard) {
     auto sent = co_await (*producer)->send(partition, batch_of(send, random));
     end_send(*shard, at, sent ? &*sent : nullptr);
     co_await (*producer)->close();
-    if (!sent) co_return;  // finished() stays false.
+    if (!sent) {
+      co_await client->close();
+      co_return;  // finished() stays false.
+    }
   }
   for (std::int32_t partition = 0; partition < partitions_; ++partition)
     co_await read_all(shard, client.get(), partition);
