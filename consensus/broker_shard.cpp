@@ -66,10 +66,10 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       read_ahead_(shard, layout.read_ahead),
       raft_(shard, raft_options(layout), transport, this),
       image_(std::make_shared<const MetadataImage>()),
+      question_ended_(shard),
       keeper_(shard, raft_, keeper_rules()),
       retention_(shard, *this),
       cleaner_(shard, *this),
-      question_ended_(shard),
       scope_(shard) {}
 
 BrokerShard::~BrokerShard() = default;

@@ -148,8 +148,8 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   void report_settled(core::Task<void> report);
   /// Called where a group has the members that the metadata want, until those say so too.
   std::function<void(GroupId, std::vector<MemberId>)> on_settled;
-  /// Resolves to true when the image is as new as the metadata were when it was called; to false
-  /// when those can't be asked for now. Not set on a node that is alone.
+  /// Resolves to true once the image is as new as the metadata were when it was called; to false
+  /// when the controller could not be reached. Not set on a node that is alone.
   std::function<core::Task<bool>()> catch_up;
   /// Called on each shard when it has another image.
   std::function<void(const MetadataImage&)> on_image;
@@ -205,6 +205,11 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   std::unordered_map<GroupId, std::unique_ptr<Slot>> slots_;
   std::unordered_map<std::uint64_t, core::CancelSource*> waits_;
   std::uint64_t wait_keys_ = 0;
+  // Of bring_up_to_date(). Before those whose tasks wait for it.
+  std::uint64_t questions_begun_ = 0;
+  std::uint64_t questions_ended_ = 0;
+  bool last_answer_ = false;
+  core::Signal question_ended_;
   MembershipKeeper keeper_;
   bool caught_up_ = false;
   std::size_t reports_ = 0;
@@ -214,10 +219,6 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   bool has_image_ = false;
   Retention retention_;
   Cleaner cleaner_;
-  std::uint64_t questions_begun_ = 0;  // How new the metadata are.
-  std::uint64_t questions_ended_ = 0;
-  bool last_answer_ = false;
-  core::Signal question_ended_;
   core::TaskScope scope_;
 };
 

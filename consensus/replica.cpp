@@ -429,7 +429,7 @@ void Replica::step(RaftMessage message) {
 
 void Replica::take(RaftMessage message) {
   if (closed_) return;
-  // Who leads may end to by it, and says so at once.
+  // A leader may be deposed by it, which must not show later: others ask what it is at once.
   const bool only_appends = !leads_ && std::holds_alternative<AppendRequest>(message.body);
   raft_->step(std::move(message));
   if (only_appends) {

@@ -94,7 +94,8 @@ bool LogReader::continues(const BlockHeader& header) const {
 /// from damage: a tear leaves nothing behind but blocks of its own write and unwritten ones.
 core::Task<core::Status> LogReader::judge_end(std::uint32_t torn_write) {
   const std::uint64_t end_block = block_index_;
-  std::uint64_t behind_torn = end_block;  // The last block that holds anything of the torn write.
+  // One past the last block that holds anything of the torn write.
+  std::uint64_t behind_torn = end_block;
   for (std::uint64_t index = end_block; index < block_count_; ++index) {
     if (index >= chunk_first_block_ + chunk_blocks_ || index < chunk_first_block_) {
       block_index_ = index;

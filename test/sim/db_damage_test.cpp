@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/codec.h"
@@ -32,26 +32,40 @@ void check_honest(const Recovered& recovered, const Contents& expected) {
   CHECK_MESSAGE(recovered.error->find("/store/") != std::string::npos, *recovered.error);
 }
 
-/// The blocks of the last write to a log: the first one, and how many.
-std::pair<std::size_t, std::size_t> last_write(const std::string& log) {
+/// Where a log ends.
+struct LogEnd {
+  std::uint32_t generation = 0;
+  std::uint32_t write_number = 0;
+  std::uint32_t block = 0;
+};
+LogEnd end_of(const std::string& log) {
   const core::ByteSpan bytes = core::as_bytes(log);
-  const auto generation = core::load_be<std::uint32_t>(bytes.data());
-  std::uint32_t last = 0;
-  std::size_t first = 0;
-  std::size_t count = 0;
-  for (std::size_t at = 0; (at + 1) * lsm::kLogBlockBytes <= bytes.size(); ++at) {
+  LogEnd end{.generation = core::load_be<std::uint32_t>(bytes.data())};
+  for (; (end.block + 1) * lsm::kLogBlockBytes <= bytes.size(); ++end.block) {
     lsm::BlockHeader header;
-    const auto block = bytes.subspan(at * lsm::kLogBlockBytes, lsm::kLogBlockBytes);
-    const auto state =
-        lsm::classify_block(block, generation, static_cast<std::uint32_t>(at), header);
-    if (state != lsm::BlockState::valid) break;
-    if (std::exchange(last, header.write_number) != header.write_number) {
-      first = at;
-      count = 0;
-    }
-    ++count;
+    const auto block = bytes.subspan(end.block * lsm::kLogBlockBytes, lsm::kLogBlockBytes);
+    if (lsm::classify_block(block, end.generation, end.block, header) != lsm::BlockState::valid)
+      break;
+    end.write_number = header.write_number;
   }
-  return {first, count};
+  return end;
+}
+
+/// The log with one more write of three blocks, of which the first one has decayed and the second
+/// one is missing.
+std::optional<std::string> with_rotten_write(std::string log) {
+  constexpr std::size_t kBlocks = 3;
+  const LogEnd end = end_of(log);
+  const std::size_t at = end.block * lsm::kLogBlockBytes;
+  if (end.write_number == 0 || at + kBlocks * lsm::kLogBlockBytes > log.size()) return std::nullopt;
+  std::vector<std::byte> memory(kBlocks * lsm::kLogBlockBytes);
+  lsm::BlockEncoder encoder(memory);
+  encoder.append(std::vector(kBlocks * lsm::kLogBlockPayloadBytes, std::byte{'x'}));
+  encoder.finish(end.generation, end.write_number + 1, end.block);
+  memory[1000] ^= std::byte{1};
+  std::fill_n(memory.begin() + lsm::kLogBlockBytes, lsm::kLogBlockBytes, std::byte{0});
+  log.replace(at, memory.size(), core::as_text(memory));
+  return log;
 }
 
 }  // namespace
@@ -99,25 +113,19 @@ TEST_CASE("a flipped bit anywhere in the store is harmless or named, never a sil
 
 TEST_CASE("rot in the last write is named, also where a part of the write is missing") {
   // It may have been synced and acknowledged: nothing behind it says so.
+  const DiskImage disk = test::written(Script{.variant = 1, .batches = 30});
   int tried = 0;
-  for (int batches = 20; batches < 60; ++batches) {
-    const Script script{.variant = 1, .batches = batches};
-    const DiskImage disk = test::written(script);
-    for (const std::string& path : test::files_of(disk)) {
-      if (path.find("/wal-") == std::string::npos) continue;
-      std::string log = *disk.get(path);
-      const auto [first, count] = last_write(log);
-      if (first == 0 || count < 2) continue;
-      log[first * lsm::kLogBlockBytes + 1000] ^= 1;
-      std::fill_n(log.begin() + static_cast<std::ptrdiff_t>((first + 1) * lsm::kLogBlockBytes),
-                  lsm::kLogBlockBytes, '\0');
-      DiskImage damaged = disk;
-      damaged.put(path, log);
-      const Recovered recovered = test::recover(damaged, false);
-      CHECK((recovered.error.has_value() ||
-             recovered.contents == test::contents_after(script, script.batches)));
-      tried += recovered.error.has_value() ? 1 : 0;
-    }
+  for (const std::string& path : test::files_of(disk)) {
+    if (path.find("/wal-") == std::string::npos) continue;
+    const auto log = with_rotten_write(*disk.get(path));
+    if (!log.has_value()) continue;
+    CAPTURE(path);
+    DiskImage damaged = disk;
+    damaged.put(path, *log);
+    const Recovered recovered = test::recover(damaged, false);
+    REQUIRE(recovered.error.has_value());
+    CHECK_MESSAGE(recovered.error->find(path) != std::string::npos, *recovered.error);
+    ++tried;
   }
   CHECK(tried > 0);
 }
