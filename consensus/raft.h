@@ -302,6 +302,10 @@ class RaftProbe {
   }
   /// So much is on its disk.
   virtual void on_durable(GroupId group, const Raft& raft, const Raft::Durable& durable) = 0;
+  /// It stores `state`, which is to be that of all entries up to `index`.
+  virtual void on_snapshot(GroupId group, const Raft& raft, LogIndex index, core::ByteSpan state) {
+    std::ignore = std::tie(group, raft, index, state);
+  }
 
  protected:
   ~RaftProbe() = default;

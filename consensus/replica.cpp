@@ -542,7 +542,7 @@ void Replica::install(const StateSnapshot& installed, lsm::WriteBatch& batch) {
   applied_ = start_.before.index;
   history_ = {{applied_, installed.configuration}};
   batch.put(state_key(group_, StateKind::log_start), start_.encode());
-  batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(state->snapshot));
+  put_snapshot(state->snapshot, batch);
   batch.remove(state_key(group_, StateKind::cleaning));
   note_ranges();
   const core::Status restored = machine_.restore(state->snapshot, start_);
@@ -680,7 +680,7 @@ core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatc
   // At once, so that whoever trims next goes on from here.
   start_ = start;
   with.put(state_key(group_, StateKind::log_start), start.encode());
-  with.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
+  put_snapshot(snapshot, with);
   co_await db_.write(std::move(with));
   if (start.before.index < durable_start_.before.index) co_return;
   durable_start_ = start;
@@ -694,8 +694,13 @@ core::Task<void> Replica::trim(LogStart start, Snapshot snapshot, lsm::WriteBatc
 
 core::Task<void> Replica::store_snapshot(Snapshot snapshot) {
   lsm::WriteBatch batch;
-  batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
+  put_snapshot(snapshot, batch);
   co_await db_.write(std::move(batch));
+}
+
+void Replica::put_snapshot(const Snapshot& snapshot, lsm::WriteBatch& batch) {
+  if (probe_ != nullptr) probe_->on_snapshot(group_, *raft_, snapshot.index, snapshot.state);
+  batch.put(state_key(group_, StateKind::snapshot), encode_snapshot(snapshot));
 }
 
 void Replica::discard_before(lsm::Db& db, GroupId group, const LogStart& start) {

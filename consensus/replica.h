@@ -196,6 +196,7 @@ class Replica {
   void begin_store(const Raft::Output& output, std::vector<RaftMessage> once_durable);
   void put_states(const Raft::Output& output, lsm::WriteBatch& batch);
   void install(const StateSnapshot& installed, lsm::WriteBatch& batch);
+  void put_snapshot(const Snapshot& snapshot, lsm::WriteBatch& batch);
   void note_configurations(const std::vector<PlacedConfiguration>& changed);
   void note_ranges();
   core::Task<void> store(lsm::WriteBatch batch);

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/io.h"
+#include "core/scope.h"
 #include "test/support/ring_operations.h"
 #include "test/support/sim_world.h"
 
@@ -293,6 +294,27 @@ TEST_CASE("short transfers do less than was asked and never nothing") {
     }
     co_await test::close_handle(shard, file);
   }(fixture.shard()));
+}
+
+TEST_CASE("a write that is delayed takes effect behind one that was submitted later") {
+  Fixture fixture;
+  fixture.disk().delay_next(OpCode::write, "file", 1, std::chrono::seconds(1));
+  fixture.run([](Shard& shard) -> Task<void> {
+    const auto file = static_cast<Handle>(co_await test::open_file(shard, "/data/file", kNew));
+    core::TaskScope scope(shard);
+    for (const char* text : {"slow", "fast"}) {
+      scope.spawn([](Shard& on, Handle handle, const char* what) -> Task<void> {
+        const std::int64_t written = co_await test::write_text(on, handle, 0, what);
+        CHECK(written == 4);
+      }(shard, file, text));
+    }
+    co_await scope.join();
+    std::string text;
+    co_await test::read_text(shard, file, 0, 4, &text);
+    CHECK(text == "slow");
+    co_await test::close_handle(shard, file);
+  }(fixture.shard()));
+  CHECK(fixture.disk().faults_left() == 0);
 }
 
 TEST_CASE("the nth operation on a path fails as asked and only that one") {

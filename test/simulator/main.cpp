@@ -162,6 +162,7 @@ int run_one(const Scenario& scenario, const std::string& history_file) {
 
 std::optional<Profile> profile_of(std::string_view name) {
   if (name == "mix") return Profile::mix;
+  if (name == "moving") return Profile::moving;
   if (name == "standard") return Profile::standard;
   if (name == "calm") return Profile::calm;
   return std::nullopt;
@@ -176,7 +177,8 @@ int main(int argc, char** argv) {
       "seeds", po::value(&settings.seeds)->default_value(100), "how many to run")(
       "first", po::value<std::uint64_t>(), "the first of them (default: by chance)")(
       "failures", po::value(&settings.failures)->default_value(10), "so many are enough")(
-      "profile", po::value(&settings.profile_name)->default_value("mix"), "mix, standard or calm")(
+      "profile", po::value(&settings.profile_name)->default_value("mix"),
+      "mix, moving, standard or calm")(
       "jobs", po::value(&settings.run.jobs)->default_value(std::thread::hardware_concurrency()),
       "runs at the same time")("scenario", po::value(&scenario_file), "a file to replay")(
       "out", po::value(&settings.out)->default_value("sim-failures"), "where such files go")(
@@ -197,7 +199,7 @@ int main(int argc, char** argv) {
   }
   const auto profile = profile_of(settings.profile_name);
   if (!profile) {
-    fmt::print(stderr, "sentinel-sim: --profile '{}' is none of mix, standard, calm\n",
+    fmt::print(stderr, "sentinel-sim: --profile '{}' is none of mix, moving, standard, calm\n",
                settings.profile_name);
     return 2;
   }

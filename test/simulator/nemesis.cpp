@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <tuple>
 #include <utility>
 
 namespace sentinel::simulator {
@@ -22,6 +23,8 @@ DiskImage empty_disk() {
   image.make_directories("/");
   return image;
 }
+
+std::int32_t signed_id(NodeId node) { return static_cast<std::int32_t>(node); }
 
 std::uint64_t used_bytes(const DiskImage& image) {
   std::uint64_t used = 0;
@@ -67,16 +70,36 @@ core::Task<void> change_topic(Client* client, std::string name, bool deletes) {
 }  // namespace
 
 const Nemesis::Action Nemesis::kActions[kFaultKinds] = {
-    &Nemesis::crash_one,  &Nemesis::crash_all,  &Nemesis::pause,
-    &Nemesis::slow_node,  &Nemesis::isolate,    &Nemesis::cut_one_way,
-    &Nemesis::cut_pair,   &Nemesis::cut_ring,   &Nemesis::cut_clients,
-    &Nemesis::reset,      &Nemesis::flap,       &Nemesis::slow_network,
-    &Nemesis::slow_disk,  &Nemesis::sync_error, &Nemesis::disk_full,
-    &Nemesis::rot,        &Nemesis::lose_disk,  &Nemesis::put_back_old_copy,
-    &Nemesis::swap_disks, &Nemesis::jump_clock, &Nemesis::drift_clock,
-    &Nemesis::join,       &Nemesis::move,       &Nemesis::elect,
-    &Nemesis::transfer,   &Nemesis::grow,       &Nemesis::change_topics,
+    &Nemesis::crash_one,
+    &Nemesis::crash_all,
+    &Nemesis::pause,
+    &Nemesis::slow_node,
+    &Nemesis::isolate,
+    &Nemesis::cut_one_way,
+    &Nemesis::cut_pair,
+    &Nemesis::cut_ring,
+    &Nemesis::cut_clients,
+    &Nemesis::reset,
+    &Nemesis::flap,
+    &Nemesis::slow_network,
+    &Nemesis::slow_disk,
+    &Nemesis::sync_error,
+    &Nemesis::stuck_write,
+    &Nemesis::disk_full,
+    &Nemesis::rot,
+    &Nemesis::lose_disk,
+    &Nemesis::put_back_old_copy,
+    &Nemesis::swap_disks,
+    &Nemesis::jump_clock,
+    &Nemesis::drift_clock,
+    &Nemesis::join,
+    &Nemesis::move,
+    &Nemesis::elect,
+    &Nemesis::transfer,
+    &Nemesis::grow,
+    &Nemesis::change_topics,
     &Nemesis::trim,
+    &Nemesis::come_back,
 };
 
 Nemesis::Nemesis(SimWorld& world, const Scenario& scenario, Oracle& oracle, Workload& workload,
@@ -191,10 +214,12 @@ bool Nemesis::slow_node(const Fault& fault, Random& random) {
 bool Nemesis::cut(Links links, Millis lasts) {
   if (links.empty()) return false;
   for (const auto& [from, to] : links) world_.network().cut(from, to);
-  later(lasts, [this, links = std::move(links)] {
-    for (const auto& [from, to] : links) world_.network().heal(from, to);
-  });
+  later(lasts, [this, links = std::move(links)] { heal(links); });
   return true;
+}
+
+void Nemesis::heal(const Links& links) {
+  for (const auto& [from, to] : links) world_.network().heal(from, to);
 }
 
 namespace {
@@ -292,6 +317,25 @@ bool Nemesis::sync_error(const Fault& fault, Random& random) {
   // The log is synced by its writes, or by a sync behind them.
   const auto code = random.chance(0.5) ? core::OpCode::write : core::OpCode::sync_data;
   world_.disk(a).fail_next(code, "wal-", 1 + static_cast<int>(random.below(20)), EIO);
+  return true;
+}
+
+/// Of the first writes of a life some are of zeros, which nobody waits for: what overtakes them
+/// must not be overwritten, so the node is looked at again after a crash.
+bool Nemesis::stuck_write(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!is_well(a)) return false;
+  world_.disk(a).delay_next(core::OpCode::write, "wal-", 1 + static_cast<int>(random.below(6)),
+                            fault.lasts);
+  if (random.chance(0.5)) return true;
+  crash(a, random);
+  start_after(a, Millis(20));
+  if (random.chance(0.5)) return true;
+  later(fault.lasts + Millis(100 + random.below(1000)), [this, a, random]() mutable {
+    if (!is_well(a)) return;
+    crash(a, random);
+    start_after(a, Millis(100));
+  });
   return true;
 }
 
@@ -444,18 +488,23 @@ std::vector<std::int32_t> Nemesis::some_present(Random& random, std::size_t coun
 
 /// With three nodes to the same ones in another order.
 bool Nemesis::move(const Fault&, Random& random) {
-  net::kafka::PartitionPlacement placement;
-  placement.topic = Workload::kTopic;
-  placement.partition =
+  const auto partition =
       static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(scenario_.partitions)));
   // Now and then back to where it was, soon after it has left.
-  Placement& known = placements_[placement.partition];
+  const Placement& known = placements_[partition];
   const bool back = !known.before.empty() && random.chance(0.4);
-  placement.replicas = back ? known.before : some_present(random, 3);
-  known.before = std::exchange(known.now, placement.replicas);
+  place(partition, back ? known.before : some_present(random, 3));
+  return true;
+}
+
+void Nemesis::place(std::int32_t partition, std::vector<std::int32_t> replicas) {
+  Placement& known = placements_[partition];
+  known.before = std::exchange(known.now, replicas);
+  net::kafka::PartitionPlacement placement{.topic = std::string(Workload::kTopic),
+                                           .partition = partition,
+                                           .replicas = std::move(replicas)};
   workload_.send_operator(
       [placement](Client& client) { return move_partition(&client, placement); });
-  return true;
 }
 
 bool Nemesis::elect(const Fault&, Random&) {
@@ -487,6 +536,46 @@ bool Nemesis::trim(const Fault&, Random& random) {
   const double part = random.chance(0.2) ? 1 : random.unit();
   workload_.send_operator(
       [this, partition, part](Client& client) { return workload_.trim(client, partition, part); });
+  return true;
+}
+
+/// One replica leaves, erases what it had, and is to have the partition again. Meanwhile either
+/// another one sees nobody, and then only it, while those that have everything don't; or it does
+/// not see the controller, so that its metadata lag.
+bool Nemesis::come_back(const Fault& fault, Random& random) {
+  const auto partition =
+      static_cast<std::int32_t>(random.below(static_cast<std::uint64_t>(scenario_.partitions)));
+  std::vector<NodeId> nodes;
+  for (const consensus::NodeId node : oracle_.nodes_of(Workload::kTopic, partition))
+    nodes.push_back(static_cast<NodeId>(node.value()));
+  if (nodes.size() != 3) return false;
+  std::swap(nodes[random.below(3)], nodes[0]);
+  std::swap(nodes[1 + random.below(2)], nodes[1]);
+  const auto other = std::ranges::find_if(ids_, [&](NodeId node) {
+    return is_well(node) && std::ranges::find(nodes, node) == nodes.end();
+  });
+  if (other == ids_.end()) return false;
+  const auto [comes_back, lags, stays] = std::tuple(nodes[0], nodes[1], nodes[2]);
+  const NodeId instead = *other;
+  const bool metadata_lag = random.chance(0.5);
+  Links before;
+  Links after;
+  if (metadata_lag) {
+    add_both(before, comes_back, static_cast<NodeId>(oracle_.controller().value()));
+  } else {
+    for (const NodeId node : ids_) add_both(before, lags, node);
+    for (const NodeId node : {stays, instead}) add_both(after, comes_back, node);
+  }
+  const Millis gone(500 + random.below(2500));
+  cut(std::move(before), gone + fault.lasts);
+  place(partition, {signed_id(stays), signed_id(lags), signed_id(instead)});
+  later(gone, [=, this, lasts = fault.lasts] {
+    cut(after, lasts);
+    place(partition, {signed_id(stays), signed_id(instead), signed_id(comes_back)});
+    Links meet;
+    if (!metadata_lag) add_both(meet, lags, comes_back);
+    heal(meet);
+  });
   return true;
 }
 

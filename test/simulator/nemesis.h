@@ -73,6 +73,7 @@ class Nemesis {
   bool slow_network(const Fault& fault, Random& random);
   bool slow_disk(const Fault& fault, Random& random);
   bool sync_error(const Fault& fault, Random& random);
+  bool stuck_write(const Fault& fault, Random& random);
   bool disk_full(const Fault& fault, Random& random);
   bool rot(const Fault& fault, Random& random);
   bool lose_disk(const Fault& fault, Random& random);
@@ -87,6 +88,7 @@ class Nemesis {
   bool grow(const Fault& fault, Random& random);
   bool change_topics(const Fault& fault, Random& random);
   bool trim(const Fault& fault, Random& random);
+  bool come_back(const Fault& fault, Random& random);
 
   using Links = std::vector<std::pair<NodeId, NodeId>>;
   [[nodiscard]] NodeId node_a(const Fault& fault) const { return at(fault.a); }
@@ -104,6 +106,8 @@ class Nemesis {
   /// Ends something after its time, unless all was ended before.
   void later(Millis delay, std::function<void()> action);
   bool cut(Links links, Millis lasts);
+  void heal(const Links& links);
+  void place(std::int32_t partition, std::vector<std::int32_t> replicas);
   void wipe(NodeId node);
   void give_foreign_disk(NodeId node, test::DiskImage foreign, std::string refusal);
   void give_back_disk(NodeId node);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "consensus/producer_state.h"
 #include "consensus/topic_config.h"
 #include "core/crc32c.h"
 
@@ -80,7 +81,8 @@ class Oracle::Life final : public consensus::RaftProbe {
     if (raft.is_leader()) {
       oracle_.check_leader(id, group, raft);
     } else {
-      // One that has just committed its own removal leads no more.
+      // One that has just committed its own removal leads no more; nor may one that has committed
+      // what its own disk did not have yet.
       oracle_.check_majority(id, group, raft);
     }
     oracle_.check_committed(id, group, raft, output);
@@ -102,13 +104,18 @@ class Oracle::Life final : public consensus::RaftProbe {
     reached = std::max(reached, durable.last.index);
   }
 
+  void on_snapshot(GroupId id, const Raft& raft, LogIndex index, core::ByteSpan state) override {
+    if (id == consensus::kControllerGroup || oracle_.image_.is_deleted(id)) return;
+    oracle_.check_snapshot(id, oracle_.groups_[id], raft, index, state);
+  }
+
  private:
   Oracle& oracle_;
   Postman* const postman_;
   std::map<GroupId, LogIndex> commits_;
 };
 
-Oracle::Oracle() = default;
+Oracle::Oracle(bool producers_expire) : producers_expire_(producers_expire) {}
 Oracle::~Oracle() = default;
 
 consensus::RaftProbe* Oracle::begin_life(bool with_own_disk, Postman* postman) {
@@ -176,7 +183,7 @@ void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
   const LogIndex commit = raft.commit_index();
   if (commit <= group.commit) return;
   const Term term = raft.log().term_at(commit).value_or(Term(0));
-  if (term != raft.term())
+  if (raft.is_leader() && term != raft.term())
     fail("R6", id, raft, "counted entry {} of term {} as committed", commit, term);
   const auto& voters = raft.configuration().voters;
   const auto has = [&](MemberId voter) {
@@ -203,9 +210,40 @@ void Oracle::check_committed(GroupId id, Group& group, const Raft& raft,
     if (is_new) ++committed_entries_;
     if (is_new && id == consensus::kControllerGroup && entry.key.type == EntryType::command)
       std::ignore = image_.apply(entry.payload);
+    if (is_new && entry.key.type == EntryType::records) note_batch(group, entry);
     if (known->second.term != given.term || known->second.hash != given.hash)
       fail("R5", id, raft, "entry {} of term {} is committed, and was of term {}", entry.key.index,
            given.term, known->second.term);
+  }
+}
+
+void Oracle::note_batch(Group& group, const LogEntry& entry) {
+  const auto batch = consensus::RecordBatchView::parse(entry.payload);
+  if (!batch || !batch->is_idempotent()) return;
+  group.produced[batch->producer_id()].push_back(
+      {entry.key.index, batch->base_offset(), core::Bytes::copy(entry.payload)});
+}
+
+/// R10: a state of the log up to an entry knows of each producer the last batch up to there, so
+/// that it is not taken again.
+void Oracle::check_snapshot(GroupId id, const Group& group, const Raft& raft, LogIndex index,
+                            core::ByteSpan state) {
+  const auto producers = consensus::ProducerState::decode(state);
+  if (!producers) {
+    fail("R10", id, raft, "stores a state that can't be read: {}", producers.error().message);
+    return;
+  }
+  for (const auto& [producer, batches] : group.produced) {
+    const auto behind = std::ranges::upper_bound(batches, index, {}, &Batch::index);
+    if (behind == batches.begin()) continue;
+    const Batch& last = *std::prev(behind);
+    using Outcome = consensus::ProducerCheck::Outcome;
+    const auto check = producers->check(*consensus::RecordBatchView::parse(last.bytes));
+    const bool known =
+        check.outcome == Outcome::duplicate && check.original_base_offset == last.base_offset;
+    if (known || (producers_expire_ && check.outcome == Outcome::append)) continue;
+    fail("R10", id, raft, "the state up to {} does not know entry {}, the last of producer {}",
+         index, last.index, producer);
   }
 }
 
@@ -240,6 +278,22 @@ std::string Oracle::lack() const {
     }
   }
   return lack;
+}
+
+std::vector<consensus::NodeId> Oracle::nodes_of(std::string_view name,
+                                                std::int32_t partition) const {
+  std::vector<consensus::NodeId> nodes;
+  const consensus::Topic* topic = image_.find(name);
+  if (topic == nullptr || !topic->has(partition)) return nodes;
+  for (const MemberId member : topic->replicas[static_cast<std::size_t>(partition)])
+    nodes.push_back(consensus::node_of(member));
+  return nodes;
+}
+
+consensus::NodeId Oracle::controller() const {
+  const auto group = groups_.find(consensus::kControllerGroup);
+  if (group == groups_.end() || group->second.leaders.empty()) return consensus::NodeId(0);
+  return consensus::node_of(group->second.leaders.rbegin()->second);
 }
 
 void Oracle::forget(consensus::NodeId node) {

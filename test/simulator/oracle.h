@@ -1,7 +1,7 @@
 #pragma once
 /// Sees every step of every replica of the cluster, and knows what Raft promises of them.
 ///
-/// The names R1 to R9 are those of the promises:
+/// The names R1 to R10 are those of the promises:
 ///   R1  one leader a term, and one vote of a member in a term, across its restarts;
 ///   R2  a member's term never goes back, nor what it has on disk; nor a replica's commit index;
 ///   R3  an entry of one index and term is the same everywhere, and so is the entry before it;
@@ -9,7 +9,8 @@
 ///   R5  one entry an index is ever given out as committed;
 ///   R7  what is committed is on the disks of a majority;
 ///   R8  nothing that is committed gives way to another leader's;
-///   R9  at most one change of members is not committed.
+///   R9  at most one change of members is not committed;
+///   R10 a stored state knows what all entries up to its own did: the producers' last batches.
 
 #include <cstdint>
 #include <map>
@@ -28,7 +29,8 @@ class Oracle {
  public:
   using MemberId = consensus::MemberId;
 
-  Oracle();
+  /// `producers_expire`: clocks jump so far that nodes may forget producers.
+  explicit Oracle(bool producers_expire);
   ~Oracle();
   /// The probe of one life of a node; lives as long as the oracle. Null for a life with a disk with
   /// which the node must not be let in: what it does is of no consequence.
@@ -42,6 +44,11 @@ class Oracle {
   [[nodiscard]] bool is_fully_replicated() const { return lack().empty(); }
   /// What is missing for that.
   [[nodiscard]] std::string lack() const;
+  /// Where a partition is to be; empty for one that is not known.
+  [[nodiscard]] std::vector<consensus::NodeId> nodes_of(std::string_view topic,
+                                                        std::int32_t partition) const;
+  /// Who was elected last to control the cluster; 0 before anybody was.
+  [[nodiscard]] consensus::NodeId controller() const;
   [[nodiscard]] std::uint64_t committed_entries() const { return committed_entries_; }
   [[nodiscard]] std::uint64_t elections() const { return elections_; }
   /// The disk is lost with what it has promised.
@@ -66,8 +73,15 @@ class Oracle {
     consensus::LogPosition last;
     bool lost = false;  ///< With its disk. What it had answered before may still be on its way.
   };
+  /// A batch of an idempotent producer.
+  struct Batch {
+    consensus::LogIndex index;
+    consensus::Offset base_offset;
+    core::Bytes bytes;
+  };
   struct Group {
     std::map<consensus::Term, MemberId> leaders;
+    std::map<std::int64_t, std::vector<Batch>> produced;  ///< Committed, by producer.
     std::map<consensus::LogIndex, Entry> committed;
     std::map<std::pair<consensus::LogIndex, consensus::Term>, Stored> entries;
     std::map<MemberId, Member> members;
@@ -84,6 +98,9 @@ class Oracle {
                        const consensus::Raft::Output& output);
   void check_leader(consensus::GroupId id, Group& group, const consensus::Raft& raft);
   void check_majority(consensus::GroupId id, Group& group, const consensus::Raft& raft);
+  void check_snapshot(consensus::GroupId id, const Group& group, const consensus::Raft& raft,
+                      consensus::LogIndex index, core::ByteSpan state);
+  static void note_batch(Group& group, const consensus::LogEntry& entry);
 
   [[nodiscard]] std::uint64_t hash_of(consensus::GroupId group,
                                       const consensus::LogEntry& entry) const;
@@ -92,6 +109,7 @@ class Oracle {
   std::map<consensus::GroupId, Group> groups_;
   consensus::MetadataImage image_;  ///< As of the last entry of the controller's group.
   std::vector<std::unique_ptr<Life>> lives_;
+  const bool producers_expire_;
   std::string violation_;
   std::uint64_t committed_entries_ = 0;
   std::uint64_t elections_ = 0;

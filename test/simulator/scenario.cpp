@@ -31,13 +31,14 @@ constexpr std::array<KindInfo, kFaultKinds> kKinds{{
     {"cut_clients", 2, Millis(4000)}, {"reset", 2, Millis(0)},
     {"flap", 1, Millis(4000)},        {"slow_network", 1, Millis(4000)},
     {"slow_disk", 3, Millis(6000)},   {"sync_error", 2, Millis(3000)},
-    {"disk_full", 1, Millis(4000)},   {"rot", 1, Millis(2000)},
-    {"wipe", 1, Millis(2000)},        {"stale", 1, Millis(3000)},
-    {"swap", 1, Millis(2000)},        {"clock_jump", 1, Millis(5000)},
-    {"clock_drift", 1, Millis(9000)}, {"join", 1, Millis(0)},
-    {"move", 3, Millis(0)},           {"elect", 1, Millis(0)},
-    {"transfer", 3, Millis(0)},       {"grow", 1, Millis(0)},
-    {"topics", 1, Millis(0)},         {"trim", 3, Millis(0)},
+    {"stuck_write", 1, Millis(5000)}, {"disk_full", 1, Millis(4000)},
+    {"rot", 1, Millis(2000)},         {"wipe", 1, Millis(2000)},
+    {"stale", 1, Millis(3000)},       {"swap", 1, Millis(2000)},
+    {"clock_jump", 1, Millis(5000)},  {"clock_drift", 1, Millis(9000)},
+    {"join", 1, Millis(0)},           {"move", 3, Millis(0)},
+    {"elect", 1, Millis(0)},          {"transfer", 3, Millis(0)},
+    {"grow", 1, Millis(0)},           {"topics", 1, Millis(0)},
+    {"trim", 3, Millis(0)},           {"come_back", 2, Millis(4000)},
 }};
 
 /// Each seed has a random part of all kinds: what is left out gives others room (swarm testing).
@@ -92,7 +93,33 @@ void draw_faults(Random& random, Scenario& scenario, const std::vector<FaultKind
   }
 }
 
+/// What goes wrong when members leave, erase what they had and come back takes several moves with
+/// others cut off in between, which a mix of everything seldom has.
+void draw_moving(Random& random, Scenario& scenario) {
+  scenario.nodes = 5;
+  scenario.shards = 1 + static_cast<std::uint32_t>(random.below(2));
+  scenario.partitions = static_cast<std::int32_t>(random.between(1, 2));
+  scenario.producers = 1 + static_cast<std::uint32_t>(random.below(2));
+  scenario.pollers = 1;
+  scenario.sends_per_second = static_cast<double>(random.between(4, 20));
+  scenario.in_flight = 1 + static_cast<std::uint32_t>(random.below(5));
+  scenario.small_windows = random.chance(0.2);
+  scenario.roving = random.chance(0.3);
+  scenario.lasts = Millis(random.between(10'000, 30'000));
+  std::vector<FaultKind> kinds(3, FaultKind::move);
+  for (const FaultKind kind : {FaultKind::isolate, FaultKind::pause, FaultKind::crash,
+                               FaultKind::cut_pair, FaultKind::crash_all, FaultKind::transfer,
+                               FaultKind::trim, FaultKind::slow_network, FaultKind::come_back}) {
+    if (random.chance(0.5)) kinds.push_back(kind);
+  }
+  draw_faults(random, scenario, kinds, Millis(random.between(400, 1500)));
+}
+
 void draw_mix(Random& random, Scenario& scenario) {
+  if (random.chance(0.1)) {
+    draw_moving(random, scenario);
+    return;
+  }
   scenario.nodes = random.chance(0.2) ? 5 : 3;
   scenario.joiners = scenario.nodes == 3 && random.chance(0.3) ? 1 : 0;
   scenario.shards = 1 + static_cast<std::uint32_t>(random.below(2));
@@ -107,6 +134,8 @@ void draw_mix(Random& random, Scenario& scenario) {
   scenario.small_files = random.chance(0.7);
   scenario.core_only = random.chance(0.25);
   scenario.keyed = random.chance(0.25);
+  scenario.roving = random.chance(0.3);
+  if (scenario.roving) scenario.pollers += 2;
   scenario.misdelivered = random.chance(0.2) ? 0.03 : 0;
   scenario.lasts = Millis(random.between(10'000, 40'000));
   auto kinds = draw_kinds(random, 0.2 + 0.5 * random.unit());
@@ -125,6 +154,7 @@ Scenario draw(std::uint64_t seed, Profile profile) {
   scenario.seed = seed;
   switch (profile) {
     case Profile::mix: draw_mix(random, scenario); break;
+    case Profile::moving: draw_moving(random, scenario); break;
     case Profile::standard:
       scenario.lasts = Millis(60'000);
       // With the polls and the other questions some 20 operations a second.
@@ -155,6 +185,7 @@ void settings(auto& scenario, auto&& visit) {
   visit("small_windows", scenario.small_windows);
   visit("small_files", scenario.small_files);
   visit("core_only", scenario.core_only);
+  visit("roving", scenario.roving);
   visit("keyed", scenario.keyed);
   visit("misdelivered", scenario.misdelivered);
 }

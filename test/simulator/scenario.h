@@ -3,6 +3,7 @@
 /// when. All of it is drawn from the seed before the run, so that a run can be repeated with less
 /// of it.
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <iosfwd>
@@ -33,7 +34,8 @@ enum class FaultKind : std::uint8_t {
   slow_network,  ///< Everything takes long.
   // Disks.
   slow_disk,
-  sync_error,  ///< A sync of node a's log fails: it ends itself.
+  sync_error,   ///< A sync of node a's log fails: it ends itself.
+  stuck_write,  ///< One write to the log of node a takes long, while others go on.
   disk_full,
   rot,    ///< Bytes change on the disk of node a while it is down.
   wipe,   ///< Node a comes back with an empty disk.
@@ -43,15 +45,16 @@ enum class FaultKind : std::uint8_t {
   clock_jump,   ///< Node a's wall clock is off.
   clock_drift,  ///< Node a's time runs at another rate.
   // What operators do.
-  join,      ///< A node that was not there before comes.
-  move,      ///< Partitions move to other nodes.
-  elect,     ///< Preferred leaders lead.
-  transfer,  ///< A partition's first replica becomes another one, and leads.
-  grow,      ///< The topic gets another partition.
-  topics,    ///< Another topic is made or deleted.
-  trim,      ///< Old records of a partition are deleted.
+  join,       ///< A node that was not there before comes.
+  move,       ///< Partitions move to other nodes.
+  elect,      ///< Preferred leaders lead.
+  transfer,   ///< A partition's first replica becomes another one, and leads.
+  grow,       ///< The topic gets another partition.
+  topics,     ///< Another topic is made or deleted.
+  trim,       ///< Old records of a partition are deleted.
+  come_back,  ///< A replica leaves a partition and is to come back, while not all see each other.
 };
-inline constexpr std::size_t kFaultKinds = static_cast<std::size_t>(FaultKind::trim) + 1;
+inline constexpr std::size_t kFaultKinds = static_cast<std::size_t>(FaultKind::come_back) + 1;
 std::string_view to_string(FaultKind kind);
 
 struct Fault {
@@ -78,14 +81,20 @@ struct Scenario {
   bool small_windows = false;  ///< Of Raft, so that slow paths are taken.
   bool small_files = true;
   double misdelivered = 0;  ///< How many of the messages between replicas are lost, or come again.
+  bool roving = false;      ///< Readers go on with another client, which asks another node first.
   bool keyed = false;       ///< There is a topic that keeps the latest record of each key, too.
   bool core_only = false;   ///< In the end one node stays away.
   Millis lasts{30'000};
   std::vector<Fault> faults;
+
+  [[nodiscard]] bool has(FaultKind kind) const {
+    return std::ranges::find(faults, kind, &Fault::kind) != faults.end();
+  }
 };
 
 enum class Profile : std::uint8_t {
-  mix,       ///< Swarm: each seed has other sizes and another subset of faults.
+  mix,       ///< Swarm: each seed has other sizes and another subset of faults; or `moving`.
+  moving,    ///< One or two partitions of five nodes leave some, and soon come back to them.
   standard,  ///< Three nodes of two shards, 8 partitions, 20 operations a second, a fault each 2 s.
   calm,      ///< The same without faults.
 };

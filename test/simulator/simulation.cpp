@@ -40,6 +40,7 @@ class Simulation {
  public:
   explicit Simulation(const Scenario& scenario)
       : scenario_(scenario),
+        oracle_(scenario.has(FaultKind::clock_jump)),
         world_(scenario.seed),
         brokers_(add_brokers()),
         workload_(world_, scenario_, founders()),

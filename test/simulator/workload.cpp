@@ -98,8 +98,9 @@ void Workload::finish() {
   world_.spawn(clients_.front(), 0, finish_there(&world_.shard(clients_.front())));
 }
 
-Task<std::unique_ptr<net::kafka::Client>> Workload::open_client(Shard* shard) {
-  for (std::size_t at = 0;; ++at) {
+/// Asks one broker after the other, from the `first` on.
+Task<std::unique_ptr<net::kafka::Client>> Workload::open_client(Shard* shard, std::size_t first) {
+  for (std::size_t at = first;; ++at) {
     net::kafka::ClientOptions options;
     const NodeId broker = brokers_[at % brokers_.size()];
     options.bootstrap = {.host = fmt::format("node-{}", broker), .port = 9092};
@@ -224,14 +225,20 @@ Task<void> Workload::produce(Shard* shard, std::uint64_t seed) {
 
 Task<void> Workload::poll(Shard* shard, std::uint64_t seed) {
   Random random(seed);
+  Random roads = random.fork("roads");
   std::unique_ptr<Client> client = co_await open_client(shard);
   std::vector<std::int64_t> positions;
   while (!stopping_) {
+    if (scenario_.roving) {
+      co_await client->close();
+      client = co_await open_client(shard, roads.below(brokers_.size()));
+    }
     // Now and then from the start, which is read from the disk.
     if (random.chance(0.2)) positions.clear();
     positions.resize(static_cast<std::size_t>(partitions_));
     const std::uint32_t process = next_process_++;
-    const auto spell = std::chrono::milliseconds(1000 + random.below(8000));
+    const auto spell = std::chrono::milliseconds(scenario_.roving ? 50 + roads.below(600)
+                                                                  : 1000 + random.below(8000));
     const bool fine =
         co_await read_some(shard, client.get(), process, &positions, shard->now() + spell);
     if (fine) continue;

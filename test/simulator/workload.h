@@ -59,7 +59,7 @@ class Workload {
   using Producer = net::kafka::Producer;
 
   NodeId add_client();
-  core::Task<std::unique_ptr<Client>> open_client(core::Shard* shard);
+  core::Task<std::unique_ptr<Client>> open_client(core::Shard* shard, std::size_t first = 0);
   core::Task<void> make_topic(core::Shard* shard);
   core::Task<void> produce(core::Shard* shard, std::uint64_t seed);
   core::Task<void> send(core::Shard* shard, Producer* producer, core::Random* random,

@@ -78,7 +78,11 @@ SimDisk::SimDisk(DiskOptions disk_options, core::Random random, DiskImage image)
     : options(disk_options), image_(std::move(image)), random_(random) {}
 
 void SimDisk::fail_next(OpCode code, std::string path, int nth, int error) {
-  faults_.push_back({code, std::move(path), nth, error});
+  faults_.push_back({.code = code, .path = std::move(path), .nth = nth, .error = error});
+}
+
+void SimDisk::delay_next(OpCode code, std::string path, int nth, core::Duration longer) {
+  faults_.push_back({.code = code, .path = std::move(path), .nth = nth, .longer = longer});
 }
 
 void SimDisk::crash(const CrashPolicy& policy) {
@@ -104,7 +108,11 @@ SimDisk::Ticket SimDisk::begin(const Operation& operation, Handle handle) {
   Ticket ticket;
   ticket.latency = latency_of(options, operation.code).draw(random_);
   ticket.write_point = may_change(operation);
-  const std::int64_t error = injected_error(operation);
+  std::int64_t error = 0;
+  if (const auto fault = next_fault(operation); fault.has_value()) {
+    error = -fault->error;
+    ticket.latency += fault->longer;
+  }
   if (is_sync(operation.code)) {
     ticket.result = begin_sync(operation, error, ticket);
   } else if (error != 0) {
@@ -116,8 +124,9 @@ SimDisk::Ticket SimDisk::begin(const Operation& operation, Handle handle) {
   return ticket;
 }
 
-std::int64_t SimDisk::injected_error(const Operation& operation) {
-  if (faults_.empty()) return 0;
+/// What is to happen to this operation; it happens once.
+std::optional<SimDisk::Fault> SimDisk::next_fault(const Operation& operation) {
+  if (faults_.empty()) return std::nullopt;
   std::string_view path;
   if (names_path(operation.code)) {
     path = operation.path;
@@ -126,11 +135,11 @@ std::int64_t SimDisk::injected_error(const Operation& operation) {
   }
   for (Fault& fault : faults_) {
     if (fault.code != operation.code || !path.contains(fault.path) || --fault.nth > 0) continue;
-    const int error = fault.error;
+    Fault found = std::move(fault);
     faults_.erase(faults_.begin() + (&fault - faults_.data()));
-    return -error;
+    return found;
   }
-  return 0;
+  return std::nullopt;
 }
 
 void SimDisk::execute(const Operation& operation, Handle handle, Ticket& ticket) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,8 @@ class SimDisk {
   /// The `nth` (from 1) later operation of this kind on a path that contains `path` fails with
   /// `error`, a positive errno. A failed sync turns its pages clean: see DiskImage::fail_sync().
   void fail_next(core::OpCode code, std::string path, int nth, int error);
+  /// It takes `longer` than it would.
+  void delay_next(core::OpCode code, std::string path, int nth, core::Duration longer);
   [[nodiscard]] std::size_t faults_left() const { return faults_.size(); }
   void clear_faults() { faults_.clear(); }
 
@@ -96,9 +99,10 @@ class SimDisk {
     core::OpCode code;
     std::string path;
     int nth;
-    int error;
+    int error = 0;
+    core::Duration longer{};
   };
-  std::int64_t injected_error(const core::Operation& operation);
+  std::optional<Fault> next_fault(const core::Operation& operation);
   void execute(const core::Operation& operation, core::Handle handle, Ticket& ticket);
   std::int64_t open(const core::Operation& operation, core::Handle handle);
   std::int64_t open_existing(const DiskImage::Place& place, std::uint32_t flags);
