@@ -36,10 +36,15 @@ constexpr std::array kStateKinds{StateKind::snapshot,   StateKind::log_start, St
 // Before the metadata are asked for again that could not be had.
 constexpr core::Duration kCatchUpPause = std::chrono::milliseconds(200);
 
-RaftOptions raft_options(const BrokerLayout& layout) {
-  RaftOptions options = layout.raft;
-  options.self = layout.self;
-  return options;
+/// Of where a damaged store lies until the new one has everything.
+std::string aside_prefix(std::uint32_t store) { return fmt::format("damaged-store-{}-", store); }
+
+core::Task<core::Status> remove_store(core::Shard& shard, std::string directory) {
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard, directory));
+  for (const std::string& name : names) {
+    SENTINEL_CO_CHECK(co_await core::unlink_file(shard, fmt::format("{}/{}", directory, name)));
+  }
+  co_return co_await core::remove_directory(shard, directory);
 }
 
 /// What stands in the store of the groups [first, end), but for their states.
@@ -62,9 +67,11 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
     : shard_(shard),
       layout_(layout),
       shard_count_(shard_count),
+      has_others_(transport != nullptr),
       cache_(shard, layout.cache_bytes),
       read_ahead_(shard, layout.read_ahead),
-      raft_(shard, raft_options(layout), transport, this),
+      raft_(
+          shard, layout.raft, [this](GroupId group) { return self(group); }, transport, this),
       image_(std::make_shared<const MetadataImage>()),
       question_ended_(shard),
       keeper_(shard, raft_, keeper_rules()),
@@ -79,44 +86,124 @@ core::Task<core::Result<std::unique_ptr<BrokerShard>>> BrokerShard::open(core::S
                                                                          std::uint32_t shard_count,
                                                                          PeerTransport* transport) {
   std::unique_ptr<BrokerShard> broker(new BrokerShard(shard, layout, shard_count, transport));
-  for (std::uint32_t store = shard.id(); store < layout.identity.store_count;
+  for (std::uint32_t store = shard.id(); store < layout.identity.numbers.stores;
        store += shard_count) {
-    lsm::DbOptions options;
-    options.directory = fmt::format("{}/store-{}", layout.data_directory, store);
-    options.store_id = layout.identity.store_id(store);
-    options.memtable_bytes = layout.memtable_bytes;
-    // The memtables of other stores need the same disk.
-    options.disk_reserve_bytes += (layout.identity.store_count - 1) * layout.memtable_bytes;
-    options.cache = &broker->cache_;
-    options.read_ahead = &broker->read_ahead_;
-    options.runs.group_bytes = kGroupPrefixBytes;
-    // Entries are searched, but records' keys and states are looked up.
-    options.runs.filters_from = core::as_text(index_begin(GroupId(0)));
-    options.log = layout.log;
-    options.wal = layout.wal;
-    if (layout.create) {
-      SENTINEL_CO_CHECK(co_await core::make_directory(shard, options.directory));
-      // Its name becomes durable with the identity that calls the stores ready.
+    core::Status opened = co_await broker->open_store(store);
+    if (opened) continue;
+    if (broker->has_others_ && !layout.create && opened.error().code == core::Errc::corruption) {
+      broker->damaged_.push_back({store, std::move(opened).error().message});
+      continue;
     }
-    auto db = co_await lsm::Db::open(shard, std::move(options), layout.create);
-    if (!db) {
-      co_await broker->close();
-      co_return std::unexpected(std::move(db).error());
-    }
-    const lsm::RecoveryReport& report = (*db)->recovery();
-    if (layout.log != nullptr && (report.batches > 0 || report.torn_bytes > 0)) {
-      layout.log->write(core::LogLevel::info,
-                        "store {}: replayed {} batches, cut {} bytes of an unacknowledged write",
-                        store, report.batches, report.torn_bytes);
-    }
-    if (layout.log != nullptr && !report.direct_io && store == 0) {
-      layout.log->write(
-          core::LogLevel::info,
-          "this file system refuses direct I/O; the log is written buffered and synced");
-    }
-    broker->stores_.emplace(store, std::move(*db));
+    co_await broker->close();
+    co_return std::unexpected(std::move(opened).error());
   }
   co_return broker;
+}
+
+core::Task<core::Status> BrokerShard::open_store(std::uint32_t store) {
+  std::string directory = fmt::format("{}/store-{}", layout_.data_directory, store);
+  const auto& to_make = layout_.identity.to_make;
+  const bool anew = std::ranges::find(to_make, store) != to_make.end();
+  if (anew) {
+    SENTINEL_CO_CHECK(co_await set_aside(store, directory));
+  }
+  if (anew || layout_.create) {
+    SENTINEL_CO_CHECK(co_await core::make_directory(shard_, directory));
+    // Its name becomes durable with the identity that calls the stores ready.
+  }
+  SENTINEL_CO_TRY(db, co_await open_db(store, std::move(directory), anew || layout_.create));
+  if (layout_.identity.numbers.number_of(store) != layout_.identity.numbers.disk)
+    set_aside_.insert(store);
+  const lsm::RecoveryReport& report = db->recovery();
+  if (layout_.log != nullptr && (report.batches > 0 || report.torn_bytes > 0)) {
+    layout_.log->write(core::LogLevel::info,
+                       "store {}: replayed {} batches, cut {} bytes of an unacknowledged write",
+                       store, report.batches, report.torn_bytes);
+  }
+  if (layout_.log != nullptr && !report.direct_io && store == 0) {
+    layout_.log->write(
+        core::LogLevel::info,
+        "this file system refuses direct I/O; the log is written buffered and synced");
+  }
+  stores_.emplace(store, std::move(db));
+  co_return core::Status();
+}
+
+core::Task<core::Result<std::unique_ptr<lsm::Db>>> BrokerShard::open_db(std::uint32_t store,
+                                                                        std::string directory,
+                                                                        bool create) {
+  lsm::DbOptions options;
+  options.directory = std::move(directory);
+  options.store_id = layout_.identity.store_id(store);
+  options.memtable_bytes = layout_.memtable_bytes;
+  // The memtables of other stores need the same disk.
+  options.disk_reserve_bytes += (layout_.identity.numbers.stores - 1) * layout_.memtable_bytes;
+  options.cache = &cache_;
+  options.read_ahead = &read_ahead_;
+  options.runs.group_bytes = kGroupPrefixBytes;
+  // Entries are searched, but records' keys and states are looked up.
+  options.runs.filters_from = core::as_text(index_begin(GroupId(0)));
+  options.log = layout_.log;
+  options.wal = layout_.wal;
+  options.on_damage = [this, store](const core::Error& error) { note_damage(store, error); };
+  co_return co_await lsm::Db::open(shard_, std::move(options), create);
+}
+
+/// What is damaged is kept until others have made up for it. If it is aside already, what lies in
+/// its place is half of the new store.
+core::Task<core::Status> BrokerShard::set_aside(std::uint32_t store, std::string directory) {
+  const std::string aside = fmt::format("{}/{}{}", layout_.data_directory, aside_prefix(store),
+                                        layout_.identity.numbers.number_of(store));
+  const auto is_aside = co_await core::stat_path(shard_, aside);
+  if (is_aside) co_return core::Status();
+  if (is_aside.error().code != core::Errc::not_found) co_return std::unexpected(is_aside.error());
+  const auto stands = co_await core::stat_path(shard_, directory);
+  if (!stands && stands.error().code == core::Errc::not_found) co_return core::Status();
+  SENTINEL_CO_CHECK(co_await core::rename_file(shard_, directory, aside));
+  co_return co_await core::sync_directory(shard_, layout_.data_directory);
+}
+
+/// Others have made up for what was damaged: it is of no use any more.
+void BrokerShard::remove_aside() {
+  if (!caught_up_) return;
+  std::erase_if(set_aside_, [this](std::uint32_t store) {
+    if (!is_made_up_for(store)) return false;
+    scope_.spawn(remove_aside_of(store));
+    return true;
+  });
+}
+
+bool BrokerShard::is_made_up_for(std::uint32_t store) const {
+  return std::ranges::none_of(image_->topics(), [&](const auto& each) {
+    const Topic& topic = each.second;
+    return std::ranges::any_of(topic.moves, [&](const PartitionMove& move) {
+      return layout_.identity.numbers.store_of(topic.group(PartitionIndex(move.partition))) ==
+             store;
+    });
+  });
+}
+
+/// Also what earlier lives have removed and a crash has brought back.
+core::Task<void> BrokerShard::remove_aside_of(std::uint32_t store) {
+  const auto names = co_await core::list_directory(shard_, layout_.data_directory);
+  if (!names) co_return;  // Looked for again after the next start.
+  for (const std::string& name : *names) {
+    if (!name.starts_with(aside_prefix(store))) continue;
+    const std::string directory = fmt::format("{}/{}", layout_.data_directory, name);
+    const core::Status removed = co_await remove_store(shard_, directory);
+    if (layout_.log == nullptr) continue;
+    if (removed) {
+      layout_.log->write(core::LogLevel::info, "store {} has everything again; {} is removed",
+                         store, directory);
+    } else {
+      layout_.log->write(core::LogLevel::warn, "store {} has everything again; remove {}: {}",
+                         store, directory, removed.error().message);
+    }
+  }
+}
+
+void BrokerShard::note_damage(std::uint32_t store, const core::Error& error) {
+  if (on_damage) on_damage({store, error.message});
 }
 
 core::Task<core::Status> BrokerShard::start(std::vector<BrokerShard*> peers) {
@@ -164,6 +251,7 @@ core::Task<bool> BrokerShard::install_image(BrokerShard* self,
   } else {
     self->note_placement(*old);
   }
+  self->remove_aside();
   self->keeper_.look_at_all();
   // Topics may have come and gone between two images, and an earlier life may have had them.
   const auto deleted = self->image_->deleted_groups();
@@ -183,7 +271,7 @@ void BrokerShard::on_committed(const Partition& partition) {
 }
 
 bool BrokerShard::is_home_of(GroupId group) const {
-  return stores_.contains(static_cast<std::uint32_t>(group.value() % layout_.identity.store_count));
+  return stores_.contains(layout_.identity.numbers.store_of(group));
 }
 
 /// A store forgets what was discarded when it is closed, and a crash may have come between a
@@ -298,7 +386,7 @@ Configuration BrokerShard::base_of(GroupId group) const {
   Configuration base;
   std::vector<MemberId> first = image_->first_replicas_of(group);
   // Who has come later learns from the others who takes part.
-  if (std::ranges::find(first, layout_.self) == first.end()) return base;
+  if (std::ranges::find(first, self(group)) == first.end()) return base;
   base.voters = std::move(first);
   std::ranges::sort(base.voters);
   return base;
@@ -306,7 +394,7 @@ Configuration BrokerShard::base_of(GroupId group) const {
 
 bool BrokerShard::is_placed_here(GroupId group) const {
   const Topic* topic = image_->topic_of(group);
-  return topic != nullptr && topic->is_placed_on(group, layout_.self);
+  return topic != nullptr && topic->is_placed_on(group, self(group));
 }
 
 /// Partitions that have come here, or have gone.
@@ -318,8 +406,8 @@ void BrokerShard::note_placement(const MetadataImage& before) {
     for (std::int32_t i = 0; i < old->partition_count; ++i) {
       const GroupId group = topic.group(PartitionIndex(i));
       if (!is_home_of(group)) continue;
-      const bool was_here = old->is_placed_on(group, layout_.self);
-      const bool is_here = topic.is_placed_on(group, layout_.self);
+      const bool was_here = old->is_placed_on(group, self(group));
+      const bool is_here = topic.is_placed_on(group, self(group));
       if (is_here && !was_here) {
         add_partition(topic, group, false);
         came.push_back(group);
@@ -333,6 +421,7 @@ void BrokerShard::note_placement(const MetadataImage& before) {
 
 core::Task<bool> BrokerShard::note_caught_up(BrokerShard* self) {
   if (!std::exchange(self->caught_up_, true)) self->scope_.spawn(self->release_strays());
+  self->remove_aside();
   co_return true;
 }
 
@@ -440,23 +529,27 @@ std::optional<WantedMembers> BrokerShard::wanted_members(GroupId group) const {
     return controller_ == nullptr ? std::nullopt : controller_->wanted_members();
   const Topic* topic = image_->topic_of(group);
   if (topic == nullptr) return std::nullopt;
-  return WantedMembers{.voters = topic->replicas_of(group), .learners = {}};
+  const PartitionMove* move = topic->move_of(topic->partition_of(group));
+  return WantedMembers{.voters = topic->replicas_of(group),
+                       .learners = {},
+                       .version = move == nullptr ? 0 : move->version};
 }
 
 MembershipKeeper::Rules BrokerShard::keeper_rules() {
-  return {.wanted = [this](GroupId group) { return wanted_members(group); },
-          .is_gone = [this](MemberId member) { return image_->is_gone(member); },
-          .is_alive = [this](NodeId node) { return is_alive(node); },
-          .bring_up_to_date = [this] { return bring_up_to_date(); },
-          .settled =
-              [this](GroupId group, std::vector<MemberId> voters) {
-                if (on_settled) on_settled(group, std::move(voters));
-              },
-          .unsettled =
-              [this](GroupId group) {
-                const Topic* topic = image_->topic_of(group);
-                return topic != nullptr && topic->is_moving(group);
-              }};
+  return {
+      .wanted = [this](GroupId group) { return wanted_members(group); },
+      .is_gone = [this](GroupId group, MemberId member) { return image_->is_gone(group, member); },
+      .is_alive = [this](NodeId node) { return is_alive(node); },
+      .bring_up_to_date = [this] { return bring_up_to_date(); },
+      .settled =
+          [this](GroupId group, std::uint64_t version) {
+            if (on_settled) on_settled(group, version);
+          },
+      .unsettled =
+          [this](GroupId group) {
+            const Topic* topic = image_->topic_of(group);
+            return topic != nullptr && topic->is_moving(group);
+          }};
 }
 
 /// Partitions that other nodes have too take part from the start on: they may be needed for a vote.
@@ -506,8 +599,7 @@ core::Task<void> BrokerShard::tell_leaders() {
 core::Task<bool> BrokerShard::note_leaders(BrokerShard* self, std::vector<GroupLeader> news) {
   std::vector<GroupLeader> led;
   for (const GroupLeader& each : news) {
-    if (self->leaders_.note(each) && each.leader == node_of(self->layout_.self))
-      led.push_back(each);
+    if (self->leaders_.note(each) && each.leader == self->node()) led.push_back(each);
   }
   if (!led.empty() && self->on_led) self->on_led(led);
   co_return true;
@@ -518,11 +610,10 @@ GroupLeader BrokerShard::leader_of(GroupId group) const {
   if (known.term != Term(0)) return known;
   const Topic* topic = image_->topic_of(group);
   const bool alone = group == kControllerGroup
-                         ? layout_.controllers.voters == std::vector{layout_.self}
+                         ? layout_.controllers.voters == std::vector{self(group)}
                          : topic != nullptr && topic->replicas_of(group).size() == 1;
   if (!alone) return known;
-  const MemberId only =
-      group == kControllerGroup ? layout_.self : topic->replicas_of(group).front();
+  const MemberId only = group == kControllerGroup ? self(group) : topic->replicas_of(group).front();
   return {.group = group, .term = kFirstTerm, .leader = node_of(only), .in_sync = {node_of(only)}};
 }
 
@@ -547,13 +638,13 @@ core::Task<Result<void>> BrokerShard::transfer_group(BrokerShard* self, GroupId 
                                                      MemberId to) {
   Replica* replica = self->raft_.find(group);
   if (replica == nullptr || !replica->is_leader()) co_return std::unexpected(Errc::not_leader);
-  if (to == self->layout_.self) co_return Result<void>();
+  if (to == self->self(group)) co_return Result<void>();
   if (!self->is_alive(node_of(to))) co_return std::unexpected(Errc::invalid_members);
   co_return replica->transfer_to(to);
 }
 
 bool BrokerShard::is_alive(NodeId node) const {
-  return node == node_of(layout_.self) || raft_.hears(node);
+  return node == layout_.node() || raft_.hears(node);
 }
 
 core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
@@ -568,7 +659,7 @@ core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
     Replica& replica = slot->partition->replica();
     const Topic* topic = image_->topic_of(group);
     const bool is_new = replica.last().index == LogIndex(0) && replica.term() == kFirstTerm;
-    if (is_new && topic != nullptr && topic->replicas_of(group).front() == layout_.self &&
+    if (is_new && topic != nullptr && topic->replicas_of(group).front() == self(group) &&
         !replica.raft().is_leader())
       replica.campaign();
   } else {
@@ -577,6 +668,9 @@ core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
       layout_.log->write(core::LogLevel::error, "cannot open partition group {}: {}", group,
                          opened.error().message);
     }
+    // What is not as it was left, although no checksum says so.
+    if (opened.error().code == core::Errc::corruption)
+      note_damage(layout_.identity.numbers.store_of(group), opened.error());
   }
   slot->changed.notify_all();
 }
@@ -622,12 +716,11 @@ core::Task<bool> BrokerShard::cancel_wait(BrokerShard* self, std::uint64_t key) 
 }
 
 BrokerShard& BrokerShard::home_of(GroupId group) const {
-  const auto store = static_cast<std::uint32_t>(group.value() % layout_.identity.store_count);
-  return *peers_[store % shard_count_];
+  return *peers_[layout_.identity.numbers.store_of(group) % shard_count_];
 }
 
 lsm::Db& BrokerShard::store_of(GroupId group) const {
-  return *stores_.at(static_cast<std::uint32_t>(group.value() % layout_.identity.store_count));
+  return *stores_.at(layout_.identity.numbers.store_of(group));
 }
 
 core::Task<void> BrokerShard::close() {

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -33,7 +34,6 @@ namespace sentinel::consensus {
 struct BrokerLayout {
   std::string data_directory;
   Identity identity;
-  MemberId self = member_of(NodeId(1), 1);
   /// Of the controller's group before its first entry; empty for a node that joined later.
   Configuration controllers = {.voters = {member_of(NodeId(1), 1)}, .learners = {}};
   bool create = false;  ///< Stores may be made; false once the directory has been initialised.
@@ -43,12 +43,21 @@ struct BrokerLayout {
   lsm::WalOptions wal;
   RaftOptions raft = {};     ///< Without `self`.
   core::Log* log = nullptr;  ///< May be null.
+
+  [[nodiscard]] NodeId node() const { return NodeId(identity.node_id); }
+};
+
+/// A store that can't be relied on any more, and why.
+struct StoreDamage {
+  std::uint32_t store = 0;
+  std::string what;
 };
 
 class BrokerShard final : private CommitObserver, private LeadershipObserver {
  public:
-  /// Opens the stores that belong to this shard. `layout` outlives it, and so does `transport`, the
-  /// way to other nodes, which is null on a node without.
+  /// Opens the stores that belong to this shard, and makes those anew that are to be. `layout`
+  /// outlives it, and so does `transport`, the way to other nodes, which is null on a node without;
+  /// with one, stores that are found damaged are left out, see damaged().
   static core::Task<core::Result<std::unique_ptr<BrokerShard>>> open(
       core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count,
       PeerTransport* transport = nullptr);
@@ -57,6 +66,15 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   /// controller.
   core::Task<core::Status> start(std::vector<BrokerShard*> peers);
   core::Task<void> close();
+
+  /// What open() has left out. Not empty: it is of no use but to be closed.
+  [[nodiscard]] const std::vector<StoreDamage>& damaged() const { return damaged_; }
+  /// Called when damage shows later, maybe again and again; where another node may make up for it.
+  std::function<void(StoreDamage)> on_damage;
+  /// Runs in the background what on_damage() or on_settled() begins.
+  void run(core::Task<void> task) {
+    if (!scope_.cancelled()) scope_.spawn(std::move(task));
+  }
 
   [[nodiscard]] core::Shard& shard() { return shard_; }
   [[nodiscard]] const std::shared_ptr<const MetadataImage>& image() const { return image_; }
@@ -115,7 +133,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
 
   /// The replicas that live here.
   [[nodiscard]] MultiRaft& raft() { return raft_; }
-  [[nodiscard]] MemberId self() const { return layout_.self; }
+  [[nodiscard]] NodeId node() const { return layout_.node(); }
 
   // Who leads, on shard 0.
 
@@ -125,9 +143,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   [[nodiscard]] bool is_alive(NodeId node) const;
   /// What other nodes say, or replicas of this one.
   static core::Task<bool> note_leaders(BrokerShard* self, std::vector<GroupLeader> news);
-  [[nodiscard]] std::vector<GroupLeader> led_here() const {
-    return leaders_.led_by(node_of(layout_.self));
-  }
+  [[nodiscard]] std::vector<GroupLeader> led_here() const { return leaders_.led_by(node()); }
   struct ClusterState {
     std::vector<GroupLeader> leaders;  ///< Of the groups that were asked for.
     std::vector<NodeId> alive;         ///< Ascending.
@@ -147,7 +163,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   /// Runs what on_settled() began, a few at a time.
   void report_settled(core::Task<void> report);
   /// Called where a group has the members that the metadata want, until those say so too.
-  std::function<void(GroupId, std::vector<MemberId>)> on_settled;
+  std::function<void(GroupId, std::uint64_t version)> on_settled;
   /// Resolves to true once the image is as new as the metadata were when it was called; to false
   /// when the controller could not be reached. Not set on a node that is alone.
   std::function<core::Task<bool>()> catch_up;
@@ -164,6 +180,15 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   using Slot = Use::Slot;
   BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::uint32_t shard_count,
               PeerTransport* transport);
+  core::Task<core::Status> open_store(std::uint32_t store);
+  core::Task<core::Result<std::unique_ptr<lsm::Db>>> open_db(std::uint32_t store,
+                                                             std::string directory, bool create);
+  core::Task<core::Status> set_aside(std::uint32_t store, std::string directory);
+  void remove_aside();
+  core::Task<void> remove_aside_of(std::uint32_t store);
+  [[nodiscard]] bool is_made_up_for(std::uint32_t store) const;
+  void note_damage(std::uint32_t store, const core::Error& error);
+  [[nodiscard]] MemberId self(GroupId group) const { return layout_.identity.member(group); }
   [[nodiscard]] Configuration base_of(GroupId group) const;
   [[nodiscard]] bool is_placed_here(GroupId group) const;
   void on_role(const Replica& replica) override;
@@ -194,10 +219,13 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   core::Shard& shard_;
   const BrokerLayout& layout_;
   const std::uint32_t shard_count_;
+  const bool has_others_;
   std::vector<BrokerShard*> peers_;
   lsm::BlockCache cache_;
   lsm::ReadAhead read_ahead_;
   std::map<std::uint32_t, std::unique_ptr<lsm::Db>> stores_;
+  std::vector<StoreDamage> damaged_;
+  std::set<std::uint32_t> set_aside_;  ///< Stores whose damaged ones may still be there.
   MultiRaft raft_;
   std::unique_ptr<Controller> controller_;
   std::shared_ptr<const MetadataImage> image_;

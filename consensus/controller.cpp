@@ -45,7 +45,7 @@ class PlacementLoad {
       loads_.push_back({.member = node.member, .away = !node.alive});
     for (const auto& [name, topic] : image.topics()) {
       for (const std::vector<MemberId>& replicas : topic.replicas) {
-        for (const MemberId member : replicas) note(member, member == replicas.front());
+        for (const MemberId member : replicas) note(node_of(member), member == replicas.front());
       }
     }
   }
@@ -56,14 +56,14 @@ class PlacementLoad {
       return std::tuple(load.away, load.leads, load.has, load.member);
     });
     std::vector<MemberId> chosen{first->member};
-    note(chosen.front(), true);
+    note(node_of(chosen.front()), true);
     while (chosen.size() < count) {
       const auto next = std::ranges::min_element(loads_, {}, [&](const Load& load) {
         return std::tuple(std::ranges::find(chosen, load.member) != chosen.end(), load.away,
                           load.has, load.member);
       });
       chosen.push_back(next->member);
-      note(next->member, false);
+      note(node_of(next->member), false);
     }
     return chosen;
   }
@@ -75,8 +75,9 @@ class PlacementLoad {
     std::size_t leads = 0;
     std::size_t has = 0;
   };
-  void note(MemberId member, bool leads) {
-    const auto found = std::ranges::find(loads_, member, &Load::member);
+  void note(NodeId node, bool leads) {
+    const auto found = std::ranges::find_if(
+        loads_, [node](const Load& load) { return node_of(load.member) == node; });
     if (found == loads_.end()) return;
     ++found->has;
     if (leads) ++found->leads;
@@ -91,10 +92,11 @@ Controller::Controller(core::Shard& shard, RaftHost& host, lsm::Db& db, Publish 
                        IsAlive is_alive)
     : shard_(shard),
       replica_(shard, host, db, kControllerGroup, *this),
-      self_(host.self()),
+      self_(node_of(host.self(kControllerGroup))),
       publish_(std::move(publish)),
       is_alive_(std::move(is_alive)),
       reserving_(shard, 1),
+      renewing_(shard, 1),
       changed_(shard),
       published_(shard),
       scope_(shard) {}
@@ -117,7 +119,8 @@ core::Task<core::Result<std::unique_ptr<Controller>>> Controller::open(core::Sha
   const Raft& raft = controller->replica_.raft();
   const bool is_new = raft.log().last().index == LogIndex(0) && raft.term() == kFirstTerm;
   const std::vector<MemberId>& voters = raft.configuration().voters;
-  if (is_new && !raft.is_leader() && !voters.empty() && voters.front() == host.self())
+  if (is_new && !raft.is_leader() && !voters.empty() &&
+      voters.front() == host.self(kControllerGroup))
     controller->replica_.campaign();
   co_return controller;
 }
@@ -260,9 +263,11 @@ core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
 /// Those that have registered, and those that take part in the controller's group and have not yet.
 std::vector<PlaceableNode> Controller::placeable_nodes() const {
   std::vector<PlaceableNode> nodes;
-  const auto is_alive = [this](NodeId id) { return id == node_of(self_) || is_alive_(id); };
+  const auto is_alive = [this](NodeId id) { return id == self_ || is_alive_(id); };
   for (const auto& [id, node] : image_.nodes()) {
-    if (!node.removed) nodes.push_back({.id = id, .member = node.member(), .alive = is_alive(id)});
+    // Which member of the node it is in the group is known once that has its number.
+    if (!node.removed)
+      nodes.push_back({.id = id, .member = node.member(kControllerGroup), .alive = is_alive(id)});
   }
   for (const MemberId member : replica_.raft().configuration().voters) {
     const NodeId id = node_of(member);
@@ -292,17 +297,31 @@ Result<std::vector<std::vector<MemberId>>> Controller::place(const NewTopic& top
 }
 
 core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
+  if (node.numbers.asked().empty()) co_return co_await take_in(std::move(node));
+  co_await renewing_.acquire(1);
+  auto taken = co_await take_in(std::move(node));
+  renewing_.release(1);
+  co_return taken;
+}
+
+core::Task<Result<BrokerNode>> Controller::take_in(BrokerNode node) {
   if (!leads()) co_return std::unexpected(Errc::not_leader);
   const auto known = image_.nodes().find(node.id);
-  if (known != image_.nodes().end() && known->second.disk_id == node.disk_id) {
-    if (known->second.removed) co_return std::unexpected(Errc::node_removed);
-    if (!known->second.boot.allows(node.boot)) co_return std::unexpected(Errc::stale_disk);
-    node.disk_number = known->second.disk_number;
-    if (node == known->second) co_return node;
-  } else if (known != image_.nodes().end() && node.disk_number != 0) {
-    // A disk that another one has taken the place of: what it has promised is not known any more.
+  const bool same = known != image_.nodes().end() && known->second.disk_id == node.disk_id;
+  if (same && known->second.removed) co_return std::unexpected(Errc::node_removed);
+  if (same && !known->second.boot.allows(node.boot)) co_return std::unexpected(Errc::stale_disk);
+  // A disk that another one has taken the place of: what it has promised is not known any more.
+  if (!same && known != image_.nodes().end() && node.numbers.disk != 0)
     co_return std::unexpected(Errc::stale_disk);
+  const std::vector<std::uint32_t> asked = node.numbers.asked();
+  BrokerNode before = same ? known->second : node;
+  if (!same) before.numbers.renewed.clear();
+  for (const std::uint32_t store : asked) {
+    const auto allowed = may_renew(before, store);
+    if (!allowed) co_return std::unexpected(allowed.error());
   }
+  if (same && asked.empty()) node.numbers = known->second.numbers;
+  if (same && node == known->second) co_return node;
   const NodeId id = node.id;
   const core::Uuid disk = node.disk_id;
   const auto done = co_await propose(
@@ -312,6 +331,39 @@ core::Task<Result<BrokerNode>> Controller::register_node(BrokerNode node) {
   if (registered == image_.nodes().end() || registered->second.disk_id != disk)
     co_return std::unexpected(Errc::stale_disk);
   co_return registered->second;
+}
+
+/// Whether others have, or are about to have, all that a store has: none of the other members of
+/// its groups is being made anew itself, and they are a majority.
+Result<void> Controller::may_renew(const BrokerNode& node, std::uint32_t store) const {
+  constexpr std::size_t kEnough = 3;
+  const auto is_recovering = [&](GroupId group, const std::vector<MemberId>& members) {
+    return std::ranges::any_of(members, [&](MemberId member) {
+      return node_of(member) != node.id && image_.is_gone(group, member);
+    });
+  };
+  for (const auto& [name, topic] : image_.topics()) {
+    for (std::int32_t i = 0; i < topic.partition_count; ++i) {
+      const GroupId group = topic.group(PartitionIndex(i));
+      const MemberId self = node.member(group);
+      if (node.numbers.store_of(group) != store || !topic.is_placed_on(group, self)) continue;
+      const PartitionMove* move = topic.move_of(PartitionIndex(i));
+      const std::vector<MemberId>& replicas = topic.replicas_of(group);
+      const std::vector<MemberId>& before = move == nullptr ? replicas : move->before;
+      if (replicas.size() < kEnough || before.size() < kEnough)
+        return std::unexpected(Errc::only_copy);
+      if (move != nullptr && (is_recovering(group, before) || is_recovering(group, move->leaving)))
+        return std::unexpected(Errc::recovering);
+    }
+  }
+  const std::vector<MemberId>& voters = replica_.raft().configuration().voters;
+  const MemberId self = node.member(kControllerGroup);
+  const bool votes = std::ranges::find(voters, self) != voters.end();
+  if (node.numbers.store_of(kControllerGroup) != store || !votes) return {};
+  if (image_.nodes().size() < kEnough) return std::unexpected(Errc::only_copy);
+  if (voters.size() < kEnough || is_recovering(kControllerGroup, voters))
+    return std::unexpected(Errc::recovering);
+  return {};
 }
 
 core::Task<Result<void>> Controller::place_group(GroupId group, std::vector<NodeId> nodes) {
@@ -337,7 +389,7 @@ core::Task<Result<void>> Controller::cancel_move(GroupId group) {
     if (node == image_.nodes().end()) {
       back.push_back(member);
     } else if (!node->second.removed) {
-      back.push_back(node->second.member());
+      back.push_back(node->second.member(group));
     }
   }
   if (back.empty()) co_return std::unexpected(Errc::not_moving);
@@ -390,7 +442,7 @@ core::Task<Result<void>> Controller::remove_node(NodeId id) {
   if (known == image_.nodes().end() || known->second.removed)
     co_return std::unexpected(Errc::unknown_node);
   if (image_.is_in_use(id)) co_return std::unexpected(Errc::node_in_use);
-  if (id == node_of(self_) || is_alive_(id)) co_return std::unexpected(Errc::node_is_alive);
+  if (id == self_ || is_alive_(id)) co_return std::unexpected(Errc::node_is_alive);
   const auto done =
       co_await propose(encode_command(CommandType::remove_node, RemoveNodeCommand{id}));
   if (!done) co_return std::unexpected(done.error());
@@ -400,9 +452,8 @@ core::Task<Result<void>> Controller::remove_node(NodeId id) {
   co_return Result<void>();
 }
 
-core::Task<Result<void>> Controller::settle_group(GroupId group, std::vector<MemberId> replicas) {
-  co_return co_await propose(
-      encode_command(CommandType::settle_group, SettleGroupCommand{group, std::move(replicas)}));
+core::Task<Result<void>> Controller::settle_group(SettleGroupCommand settled) {
+  co_return co_await propose(encode_command(CommandType::settle_group, settled));
 }
 
 /// Those that vote go on, as long as their disks are there; others take the places of those that
@@ -416,16 +467,17 @@ std::optional<WantedMembers> Controller::wanted_members() const {
   const Configuration& now = replica_.raft().configuration();
   WantedMembers wanted;
   for (const MemberId voter : now.voters) {
-    if (!image_.is_gone(voter)) wanted.voters.push_back(voter);
+    if (!image_.is_gone(kControllerGroup, voter)) wanted.voters.push_back(voter);
   }
   const auto present =
       nodes.size() - static_cast<std::size_t>(std::ranges::count_if(
                          nodes, [](const auto& each) { return each.second.removed; }));
   const std::size_t voters = present >= kMany ? kMany : kFew;
   for (const auto& [id, node] : nodes) {
-    if (node.removed || wanted.has(node.member())) continue;
+    const MemberId member = node.member(kControllerGroup);
+    if (node.removed || wanted.has(member)) continue;
     auto& to = wanted.voters.size() < voters ? wanted.voters : wanted.learners;
-    to.push_back(node.member());
+    to.push_back(member);
   }
   return wanted;
 }

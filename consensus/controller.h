@@ -76,7 +76,8 @@ class Controller final : public StateMachine {
   /// Only checks what create_topic() would answer now.
   [[nodiscard]] Result<void> check_new_topic(const NewTopic& topic) const;
   /// Takes a node in, or notes that it has started. Errc::stale_disk for a copy of one that has
-  /// been used since, node_removed for one that is to be no more.
+  /// been used since, node_removed for one that is to be no more. For a store that is to be made
+  /// anew: recovering while others get what they lack, only_copy when they are too few.
   core::Task<Result<BrokerNode>> register_node(BrokerNode node);
   /// Errc::unknown_topic_or_partition.
   core::Task<Result<Topic>> delete_topic(core::Uuid id);
@@ -97,7 +98,7 @@ class Controller final : public StateMachine {
   /// node_is_alive.
   core::Task<Result<void>> remove_node(NodeId id);
   /// A group has the members that were wanted.
-  core::Task<Result<void>> settle_group(GroupId group, std::vector<MemberId> replicas);
+  core::Task<Result<void>> settle_group(SettleGroupCommand settled);
   /// Who is to take part in the controller's own group: a few nodes vote, all others learn.
   [[nodiscard]] std::optional<WantedMembers> wanted_members() const;
   /// An id that was never given out before, also across restarts.
@@ -115,11 +116,13 @@ class Controller final : public StateMachine {
   [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place_growth(
       core::Uuid id, std::int32_t count, const std::vector<std::vector<NodeId>>& assignment) const;
   [[nodiscard]] std::vector<PlaceableNode> placeable_nodes() const;
+  core::Task<Result<BrokerNode>> take_in(BrokerNode node);
+  [[nodiscard]] Result<void> may_renew(const BrokerNode& node, std::uint32_t store) const;
   core::Task<void> publish_loop();
 
   core::Shard& shard_;
   Replica replica_;
-  const MemberId self_;
+  const NodeId self_;
   const Publish publish_;
   const IsAlive is_alive_;
   MetadataImage image_;
@@ -130,6 +133,7 @@ class Controller final : public StateMachine {
   ProducerId next_producer_id_{0};  // Of the reserved block that is being given out.
   ProducerId reserved_end_{0};
   core::Semaphore reserving_;
+  core::Semaphore renewing_;  // One store at a time: what is asked next depends on it.
 
   bool closing_ = false;
   core::Signal changed_;

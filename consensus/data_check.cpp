@@ -35,7 +35,7 @@ core::Task<core::Result<DataCheck>> check_data(
   auto directory = co_await DataDirectory::open_existing(shard, std::move(path));
   if (!directory) co_return std::unexpected(std::move(directory).error());
   DataCheck check{.identity = (*directory)->identity(), .stores = {}};
-  for (std::uint32_t store = 0; store < check.identity.store_count; ++store) {
+  for (std::uint32_t store = 0; store < check.identity.numbers.stores; ++store) {
     lsm::StoreCheckOptions options;
     options.directory = fmt::format("{}/store-{}", (*directory)->path(), store);
     options.store_id = check.identity.store_id(store);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/codec.h"
 #include "core/crc32c.h"
 #include "lsm/manifest.h"
@@ -13,6 +15,8 @@ namespace {
 constexpr std::uint64_t kMagic = 0x534e544c44415441;  // "SNTLDATA"
 constexpr std::size_t kIdentityBytesMax = std::size_t{64} << 10;
 constexpr std::uint32_t kStoresMax = 1024;
+// A node has a few other nodes, and each of those a disk.
+constexpr std::size_t kMetMax = 256;
 
 std::string parent_of(const std::string& path) {
   const std::size_t name_end = path.find_last_not_of('/');
@@ -40,10 +44,11 @@ core::Result<Identity> decode_identity(core::ByteSpan bytes, const std::string& 
     return core::fail(core::Errc::corruption,
                       fmt::format("{} is damaged: its checksum is wrong", file));
   }
+  SENTINEL_CHECK(lsm::check_format(file, version));
   SENTINEL_TRY(identity, core::decode_fields<Identity>(reader.rest()));
-  if (identity.store_count == 0 || identity.store_count > kStoresMax) {
+  if (!identity.numbers.sound() || identity.numbers.stores > kStoresMax) {
     return core::fail(core::Errc::corruption,
-                      fmt::format("{} is damaged: {} stores", file, identity.store_count));
+                      fmt::format("{} is damaged: {} stores", file, identity.numbers.stores));
   }
   return identity;
 }
@@ -156,12 +161,25 @@ core::Task<core::Status> DataDirectory::make_identity(Options options) {
   identity_ = Identity();
   identity_.node_id = options.node_id.value_or(1);
   identity_.disk_id = core::Uuid::make(shard_.random());
-  identity_.store_count = options.new_store_count;
+  identity_.numbers.stores = options.new_store_count;
   if (options.alone) {
     identity_.cluster_id = core::Uuid::make(shard_.random());
     identity_.founders = {{identity_.node_id, identity_.disk_id}};
-    identity_.disk_number = 1;
+    identity_.numbers.disk = 1;
   }
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::note_met(core::Uuid disk, Boot boot) {
+  std::vector<MetDisk>& met = identity_.met;
+  const auto known = std::ranges::find(met, disk, &MetDisk::disk_id);
+  if (known != met.end()) {
+    if (!known->boot.allows(boot)) co_return core::Status();
+    met.erase(known);
+  } else if (met.size() >= kMetMax) {
+    met.erase(met.begin());
+  }
+  met.push_back({disk, boot});
   co_return co_await write_identity();
 }
 
@@ -175,7 +193,19 @@ core::Task<core::Status> DataDirectory::join(core::Uuid cluster_id, std::vector<
                                              std::int32_t disk_number) {
   identity_.cluster_id = cluster_id;
   identity_.founders = std::move(founders);
-  identity_.disk_number = disk_number;
+  identity_.numbers.disk = disk_number;
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::renew_store(std::uint32_t store, std::int32_t number) {
+  identity_.numbers.set(store, number);
+  if (std::ranges::find(identity_.to_make, store) == identity_.to_make.end())
+    identity_.to_make.push_back(store);
+  co_return co_await write_identity();
+}
+
+core::Task<core::Status> DataDirectory::note_made() {
+  identity_.to_make.clear();
   co_return co_await write_identity();
 }
 
@@ -185,7 +215,11 @@ core::Task<core::Status> DataDirectory::mark_ready() {
 }
 
 core::Task<core::Status> DataDirectory::write_identity() {
-  co_return co_await core::replace_file(shard_, path_, "identity", encode_identity(identity_));
+  co_await writing_.acquire(1);
+  core::Status written =
+      co_await core::replace_file(shard_, path_, "identity", encode_identity(identity_));
+  writing_.release(1);
+  co_return written;
 }
 
 core::Task<void> DataDirectory::close() { co_await lock_.close(); }

@@ -5,6 +5,7 @@
 ///   identity    magic, format version, CRC-32C, then: cluster, node, disk, store count, whether
 ///               the first start was completed
 ///   store-N/    one storage engine each (lsm/db.h)
+///   damaged-store-N-NUMBER/  what store N was before it was made anew with that number
 ///
 /// The identity is written before anything else and marked ready once all stores exist; a directory
 /// that has stores but no identity is damaged, never new.
@@ -15,8 +16,10 @@
 #include <string>
 #include <vector>
 
+#include "consensus/store_number.h"
 #include "core/bytes.h"
 #include "core/io.h"
+#include "core/sync.h"
 #include "core/uuid.h"
 
 namespace sentinel::consensus {
@@ -48,30 +51,49 @@ struct Boot {
   }
 };
 
+/// A start of another node's disk that this one has been told of by that node itself.
+struct MetDisk {
+  core::Uuid disk_id;
+  Boot boot;
+  static void fields(auto& self, auto& visit) {
+    visit(self.disk_id.bytes);
+    visit(self.boot);
+  }
+};
+
 struct Identity {
   core::Uuid cluster_id;  ///< Zero while it belongs to none.
   std::int32_t node_id = 1;
   core::Uuid disk_id;
-  std::int32_t disk_number =
-      0;      ///< Of the node's disks, from 1; 0 until the cluster has given one.
-  Boot boot;  ///< The last start in a cluster, so that a copy is told.
+  StoreNumbers numbers;
+  Boot boot;                      ///< The last start in a cluster, so that a copy is told.
   std::vector<Founder> founders;  ///< First members of the controller's group.
-  std::uint32_t store_count = 1;
+  /// Stores that are to be made anew: what lies there is damaged, or a half of the new one.
+  std::vector<std::uint32_t> to_make;
+  std::vector<MetDisk> met;  ///< The latest one last, of each disk its last start.
   bool ready = false;
 
-  /// Written into every file of the store, so that a store of another directory is recognised.
+  [[nodiscard]] MemberId member(GroupId group) const {
+    return numbers.member(NodeId(node_id), group);
+  }
+  /// Written into every file of the store, so that a store of another directory is recognised, and
+  /// one that another has taken the place of.
   [[nodiscard]] std::uint64_t store_id(std::uint32_t store) const {
-    return core::load_be<std::uint64_t>(std::as_bytes(std::span(disk_id.bytes)).data()) + store;
+    const bool first = numbers.number_of(store) == numbers.disk;
+    const auto renewal = first ? 0 : static_cast<std::uint64_t>(numbers.number_of(store)) << 16;
+    return core::load_be<std::uint64_t>(std::as_bytes(std::span(disk_id.bytes)).data()) + renewal +
+           store;
   }
 
   static void fields(auto& self, auto& visit) {
     visit(self.cluster_id.bytes);
     visit(self.node_id);
     visit(self.disk_id.bytes);
-    visit(self.disk_number);
+    visit(self.numbers);
     visit(self.boot);
     visit(self.founders);
-    visit(self.store_count);
+    visit(self.to_make);
+    visit(self.met);
     visit(self.ready);
   }
 };
@@ -100,6 +122,13 @@ class DataDirectory {
   [[nodiscard]] const std::string& path() const { return path_; }
   /// Records that all stores exist.
   core::Task<core::Status> mark_ready();
+  /// A store is to be made anew at the next start, with a number that the cluster has given.
+  core::Task<core::Status> renew_store(std::uint32_t store, std::int32_t number);
+  /// Those that are to be made anew have been.
+  core::Task<core::Status> note_made();
+  /// Remembers a start of another node's disk; durable when it resolves. Who has been answered once
+  /// is told from an older copy of its disk by that.
+  core::Task<core::Status> note_met(core::Uuid disk, Boot boot);
   /// Counts another start.
   core::Task<core::Status> note_boot();
   /// From now on it belongs to a cluster.
@@ -108,7 +137,8 @@ class DataDirectory {
   core::Task<void> close();
 
  private:
-  DataDirectory(core::Shard& shard, std::string path) : shard_(shard), path_(std::move(path)) {}
+  DataDirectory(core::Shard& shard, std::string path)
+      : shard_(shard), path_(std::move(path)), writing_(shard, 1) {}
   core::Task<core::Status> take_lock();
   core::Task<core::Status> read_identity();
   core::Task<core::Status> make_identity(Options options);
@@ -119,6 +149,7 @@ class DataDirectory {
   const std::string path_;
   core::File lock_;
   Identity identity_;
+  core::Semaphore writing_;
 };
 
 }  // namespace sentinel::consensus

@@ -16,6 +16,7 @@ namespace sentinel::consensus {
 struct WantedMembers {
   std::vector<MemberId> voters;    ///< In the order in which they are to lead.
   std::vector<MemberId> learners;  ///< Besides.
+  std::uint64_t version = 0;       ///< PartitionMove::version, of a partition that moves.
 
   [[nodiscard]] bool has_voter(MemberId member) const;
   [[nodiscard]] bool has(MemberId member) const;

@@ -68,7 +68,7 @@ bool MembershipKeeper::step(GroupId group) {
   // Until then who has left may be needed for a majority, and must not be told to go.
   if (!replica->raft().is_configuration_committed()) return true;
   if (rules_.unsettled(group)) {
-    rules_.settled(group, wanted->voters);
+    rules_.settled(group, wanted->version);
     return true;
   }
   return balance(*replica, *wanted);
@@ -76,13 +76,13 @@ bool MembershipKeeper::step(GroupId group) {
 
 bool MembershipKeeper::change(Replica& replica, const WantedMembers& wanted) {
   const Raft& raft = replica.raft();
-  const auto next = next_change(raft.configuration(), wanted,
-                                {.is_gone = rules_.is_gone, .is_caught_up = [&](MemberId member) {
-                                   return is_caught_up(raft, member);
-                                 }});
+  const auto next = next_change(
+      raft.configuration(), wanted,
+      {.is_gone = [&](MemberId member) { return rules_.is_gone(replica.group(), member); },
+       .is_caught_up = [&](MemberId member) { return is_caught_up(raft, member); }});
   if (!next.has_value()) return true;
   if (next->kind != ConfigurationChange::Kind::remove && !is_up_to_date(replica)) return true;
-  const bool leaves = next->kind == ConfigurationChange::Kind::remove && next->node == raft_.self();
+  const bool leaves = next->kind == ConfigurationChange::Kind::remove && next->node == raft.self();
   if (!leaves) {
     // One that is under way, or a majority that is not there: tried again.
     std::ignore = replica.propose(*next);
@@ -114,7 +114,7 @@ core::Task<void> MembershipKeeper::make_sure(GroupId group, Term term) {
 std::optional<MemberId> MembershipKeeper::successor(const Raft& raft,
                                                     const WantedMembers& wanted) const {
   for (const MemberId member : wanted.voters) {
-    if (member != raft_.self() && raft.configuration().has_voter(member) &&
+    if (member != raft.self() && raft.configuration().has_voter(member) &&
         rules_.is_alive(node_of(member)) && is_caught_up(raft, member))
       return member;
   }
@@ -125,7 +125,7 @@ std::optional<MemberId> MembershipKeeper::successor(const Raft& raft,
 bool MembershipKeeper::balance(Replica& replica, const WantedMembers& wanted) {
   const Raft& raft = replica.raft();
   const MemberId first = wanted.voters.front();
-  if (first == raft_.self() || replica.group() == GroupId(0)) return false;
+  if (first == raft.self() || replica.group() == GroupId(0)) return false;
   const bool could = rules_.is_alive(node_of(first)) && is_caught_up(raft, first);
   if (!could) {
     balance_at_.erase(replica.group());

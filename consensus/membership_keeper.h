@@ -21,13 +21,13 @@ class MembershipKeeper {
   struct Rules {
     /// What a group is to have; nothing when that is not known, or the group is no more.
     std::function<std::optional<WantedMembers>(GroupId)> wanted;
-    std::function<bool(MemberId)> is_gone;
+    std::function<bool(GroupId, MemberId)> is_gone;
     std::function<bool(NodeId)> is_alive;
     /// Resolves to true once what is wanted is as new as when this was called.
     std::function<core::Task<bool>()> bring_up_to_date;
     /// A group has what was wanted, after that was not so. Called again until it is not `unsettled`
     /// any more.
-    std::function<void(GroupId, std::vector<MemberId> voters)> settled;
+    std::function<void(GroupId, std::uint64_t version)> settled;
     /// Whether the metadata still count the group among those that change.
     std::function<bool(GroupId)> unsettled;
   };

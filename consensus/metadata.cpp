@@ -102,7 +102,6 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
     case static_cast<std::uint8_t>(CommandType::create_topic): {
       SENTINEL_TRY(create_topic, core::decode_fields<CreateTopicCommand>(body));
       if (!sound(create_topic.topic)) return core::fail(core::Errc::corruption, "malformed topic");
-      for (auto& replicas : create_topic.topic.replicas) bring_up_to_date(replicas);
       create(std::move(create_topic.topic));
       return {};
     }
@@ -118,12 +117,14 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
     }
     case static_cast<std::uint8_t>(CommandType::register_node): {
       SENTINEL_TRY(registration, core::decode_fields<RegisterNodeCommand>(body));
+      if (!registration.node.numbers.sound())
+        return core::fail(core::Errc::corruption, "malformed node");
       register_node(std::move(registration.node));
       return {};
     }
     case static_cast<std::uint8_t>(CommandType::place_group): {
       SENTINEL_TRY(placement, core::decode_fields<PlaceGroupCommand>(body));
-      bring_up_to_date(placement.replicas);
+      bring_up_to_date(placement.group, placement.replicas);
       place(placement.group, std::move(placement.replicas));
       return {};
     }
@@ -136,7 +137,6 @@ core::Status MetadataImage::apply(core::ByteSpan command) {
       SENTINEL_TRY(growth, core::decode_fields<GrowTopicCommand>(body));
       if (std::ranges::any_of(growth.replicas, &std::vector<MemberId>::empty))
         return core::fail(core::Errc::corruption, "malformed partitions");
-      for (auto& replicas : growth.replicas) bring_up_to_date(replicas);
       grow(std::move(growth));
       return {};
     }
@@ -154,6 +154,9 @@ void MetadataImage::create(Topic topic) {
   if (topics_.contains(topic.name) || names_.contains(topic.id)) return;
   if (partition_count_ + count > kPartitionsMax) return;
   topic.groups = {{.first = next_group_, .count = topic.partition_count}};
+  GroupId group = next_group_;
+  for (auto& replicas : topic.replicas)
+    bring_up_to_date(std::exchange(group, group.next()), replicas);
   next_group_ = next_group_ + count;
   insert(std::move(topic));
 }
@@ -167,6 +170,9 @@ void MetadataImage::grow(GrowTopicCommand command) {
                     topic.replicas.size() + count <= kPartitionsPerTopicMax;
   if (!fits || topic.partition_count != command.partitions_before) return;
   const GroupRange added{.first = next_group_, .count = core::narrow<std::int32_t>(count)};
+  GroupId group = next_group_;
+  for (auto& replicas : command.replicas)
+    bring_up_to_date(std::exchange(group, group.next()), replicas);
   next_group_ = next_group_ + count;
   by_group_.emplace(added.first, topic.id);
   partition_count_ += count;
@@ -230,9 +236,9 @@ std::vector<MemberId> MetadataImage::first_replicas_of(GroupId group) const {
   return topic == nullptr ? std::vector<MemberId>() : topic->replicas_of(group);
 }
 
-bool MetadataImage::is_gone(MemberId member) const {
+bool MetadataImage::is_gone(GroupId group, MemberId member) const {
   const auto node = nodes_.find(node_of(member));
-  return node != nodes_.end() && (node->second.removed || node->second.member() != member);
+  return node != nodes_.end() && (node->second.removed || node->second.member(group) != member);
 }
 
 bool MetadataImage::is_in_use(NodeId node) const {
@@ -259,7 +265,9 @@ void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
   if (now == replicas) return;
   auto move = std::ranges::lower_bound(topic->moves, partition, {}, &PartitionMove::partition);
   if (move == topic->moves.end() || move->partition != partition)
-    move = topic->moves.insert(move, {.partition = partition, .before = now, .leaving = {}});
+    move = topic->moves.insert(
+        move, {.partition = partition, .before = now, .leaving = {}, .version = 0});
+  move->version = version_;
   std::vector<MemberId>& leaving = move->leaving;
   leaving.insert(leaving.end(), now.begin(), now.end());
   std::ranges::sort(leaving);
@@ -271,29 +279,37 @@ void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
 
 void MetadataImage::settle(const SettleGroupCommand& command) {
   Topic* topic = topic_to_change(command.group);
-  if (topic == nullptr || topic->replicas_of(command.group) != command.replicas) return;
+  if (topic == nullptr) return;
   const std::int32_t partition = topic->partition_of(command.group).value();
-  std::erase_if(topic->moves,
-                [&](const PartitionMove& move) { return move.partition == partition; });
+  std::erase_if(topic->moves, [&](const PartitionMove& move) {
+    return move.partition == partition && move.version == command.version;
+  });
 }
 
-/// A disk that is not known gets a number that no disk of the node had.
+/// A disk or a store that is not known gets a number that none of the node had.
 void MetadataImage::register_node(BrokerNode node) {
   const auto known = nodes_.find(node.id);
-  if (known != nodes_.end()) {
-    const bool same = known->second.disk_id == node.disk_id;
-    if (same ? known->second.removed || !known->second.boot.allows(node.boot)
-             : node.disk_number != 0)
-      return;
-    const MemberId before = known->second.member();
-    node.disk_number = known->second.disk_number + (same ? 0 : 1);
-    node.removed = false;
-    // What the disk had comes onto the new one.
-    if (!same) replace_member(before, node.member());
-  } else if (node.disk_number == 0) {
-    node.disk_number = 2;  // The first one is a founder's.
+  const StoreNumbers asked = node.numbers;
+  if (known == nodes_.end()) {
+    node.numbers.renewed.clear();
+    if (asked.disk == 0) node.numbers.disk = 2;  // The first one is a founder's.
+  } else if (known->second.disk_id == node.disk_id) {
+    if (known->second.removed || !known->second.boot.allows(node.boot)) return;
+    node.numbers = known->second.numbers;
+  } else {
+    if (asked.disk != 0) return;
+    node.numbers.renewed.clear();
+    node.numbers.disk = known->second.numbers.highest() + 1;
   }
-  nodes_[node.id] = std::move(node);
+  const BrokerNode before = known == nodes_.end() ? node : known->second;
+  if (asked.disk != 0) {
+    for (const std::uint32_t store : asked.asked()) {
+      if (store < node.numbers.stores) node.numbers.set(store, node.numbers.highest() + 1);
+    }
+  }
+  node.removed = false;
+  nodes_[node.id] = node;
+  replace_members(before, node);
 }
 
 void MetadataImage::remove_node(NodeId id) {
@@ -302,23 +318,25 @@ void MetadataImage::remove_node(NodeId id) {
 }
 
 /// Whoever chose these may not have known that a node has another disk by now.
-void MetadataImage::bring_up_to_date(std::vector<MemberId>& members) const {
+void MetadataImage::bring_up_to_date(GroupId group, std::vector<MemberId>& members) const {
   for (MemberId& member : members) {
     const auto node = nodes_.find(node_of(member));
-    if (node != nodes_.end()) member = node->second.member();
+    if (node != nodes_.end()) member = node->second.member(group);
   }
 }
 
-void MetadataImage::replace_member(MemberId before, MemberId now) {
+/// What a disk or a store had comes onto the one that has taken its place.
+void MetadataImage::replace_members(const BrokerNode& before, const BrokerNode& now) {
+  if (before.numbers == now.numbers) return;
   std::vector<std::pair<GroupId, std::vector<MemberId>>> changed;
   for (const auto& [name, topic] : topics_) {
     for (std::size_t at = 0; at < topic.replicas.size(); ++at) {
+      const GroupId group = topic.group(PartitionIndex(core::narrow<std::int32_t>(at)));
       std::vector<MemberId> replicas = topic.replicas[at];
-      const auto found = std::ranges::find(replicas, before);
-      if (found == replicas.end()) continue;
-      *found = now;
-      const auto partition = PartitionIndex(core::narrow<std::int32_t>(at));
-      changed.emplace_back(topic.group(partition), std::move(replicas));
+      const auto found = std::ranges::find(replicas, before.member(group));
+      if (found == replicas.end() || *found == now.member(group)) continue;
+      *found = now.member(group);
+      changed.emplace_back(group, std::move(replicas));
     }
   }
   for (auto& [group, replicas] : changed) place(group, std::move(replicas));

@@ -40,20 +40,20 @@ struct ConfigEntry {
 struct BrokerNode {
   NodeId id;
   core::Uuid disk_id;
-  std::int32_t disk_number = 0;
-  Boot boot;         ///< The last start that it has reported.
-  std::string host;  ///< Where clients reach it.
+  StoreNumbers numbers;  ///< Asked for in a registration, and given in its answer.
+  Boot boot;             ///< The last start that it has reported.
+  std::string host;      ///< Where clients reach it.
   std::uint16_t port = 0;
   std::string peer_host;  ///< Where other nodes do.
   std::uint16_t peer_port = 0;
   bool removed = false;  ///< For good; its number stays taken, so that no disk gets it again.
 
-  [[nodiscard]] MemberId member() const { return member_of(id, disk_number); }
+  [[nodiscard]] MemberId member(GroupId group) const { return numbers.member(id, group); }
   friend bool operator==(const BrokerNode&, const BrokerNode&) = default;
   static void fields(auto& self, auto& visit) {
     visit(self.id);
     visit(self.disk_id.bytes);
-    visit(self.disk_number);
+    visit(self.numbers);
     visit(self.boot);
     visit(self.host);
     visit(self.port);
@@ -79,11 +79,14 @@ struct PartitionMove {
   std::int32_t partition = 0;
   std::vector<MemberId> before;   ///< Where it was when it last was where it was to be.
   std::vector<MemberId> leaving;  ///< Those that are to go once all replicas have it.
+  /// The image's version when this was decided: it may go to and fro, and each time is another.
+  std::uint64_t version = 0;
   friend bool operator==(const PartitionMove&, const PartitionMove&) = default;
   static void fields(auto& self, auto& visit) {
     visit(self.partition);
     visit(self.before);
     visit(self.leaving);
+    visit(self.version);
   }
 };
 
@@ -154,7 +157,7 @@ struct ReserveProducerIdsCommand {
 
 /// A node has started, or has another address.
 struct RegisterNodeCommand {
-  BrokerNode node;  ///< disk_number 0: a disk that the cluster does not know.
+  BrokerNode node;  ///< Number 0: of a disk, or a store, that the cluster does not know.
   static void fields(auto& self, auto& visit) { visit(self.node); }
 };
 
@@ -170,10 +173,10 @@ struct PlaceGroupCommand {
 /// A partition is where it was to be; without effect if that has changed meanwhile.
 struct SettleGroupCommand {
   GroupId group;
-  std::vector<MemberId> replicas;
+  std::uint64_t version = 0;  ///< PartitionMove::version
   static void fields(auto& self, auto& visit) {
     visit(self.group);
-    visit(self.replicas);
+    visit(self.version);
   }
 };
 
@@ -205,8 +208,9 @@ class MetadataImage {
   [[nodiscard]] bool has_group(GroupId group) const { return topic_of(group) != nullptr; }
   /// Who the group was made of: what its configuration is before its first entry.
   [[nodiscard]] std::vector<MemberId> first_replicas_of(GroupId group) const;
-  /// Whether the member's disk has been replaced by another one, or its node been removed.
-  [[nodiscard]] bool is_gone(MemberId member) const;
+  /// Whether the disk of a group's member has been replaced by another one, or its store been made
+  /// anew, or its node been removed.
+  [[nodiscard]] bool is_gone(GroupId group, MemberId member) const;
   /// Empty for a node that is a cluster of its own and takes in no others. With those that were
   /// removed.
   [[nodiscard]] const std::map<NodeId, BrokerNode>& nodes() const { return nodes_; }
@@ -243,8 +247,8 @@ class MetadataImage {
   void remove_node(NodeId id);
   void place(GroupId group, std::vector<MemberId> replicas);
   void settle(const SettleGroupCommand& command);
-  void bring_up_to_date(std::vector<MemberId>& members) const;
-  void replace_member(MemberId before, MemberId now);
+  void bring_up_to_date(GroupId group, std::vector<MemberId>& members) const;
+  void replace_members(const BrokerNode& before, const BrokerNode& now);
   Topic* topic_to_change(GroupId group);
 
   std::map<NodeId, BrokerNode> nodes_;

@@ -15,11 +15,11 @@ constexpr SessionId kNoSession{0};
 
 }  // namespace
 
-MultiRaft::MultiRaft(core::Shard& shard, const RaftOptions& options, PeerTransport* transport,
-                     LeadershipObserver* observer)
+MultiRaft::MultiRaft(core::Shard& shard, const RaftOptions& options, SelfOf self_of,
+                     PeerTransport* transport, LeadershipObserver* observer)
     : shard_(shard),
       options_(options),
-      self_(options.self),
+      self_of_(std::move(self_of)),
       transport_(transport),
       observer_(observer),
       random_(shard.random().next()),
@@ -84,8 +84,10 @@ void MultiRaft::tick() {
     }
     // Who rests is alive as long as its session is.
     for (const auto& [member, rest] : std::map(seat.resting)) {
-      seat.replica->step(
-          {.from = member, .to = self_, .term = rest.term, .body = HeartbeatAnswer{rest.round}});
+      seat.replica->step({.from = member,
+                          .to = raft.self(),
+                          .term = rest.term,
+                          .body = HeartbeatAnswer{rest.round}});
     }
     seat.replica->tick();
     check_in_sync(seat);
@@ -98,7 +100,7 @@ void MultiRaft::check_in_sync(Seat& seat) {
   if (seat.replica->is_leader()) {
     for (const MemberId member : raft.configuration().voters) {
       const Progress* progress = raft.progress_of(member);
-      const bool has = member == self_ ||
+      const bool has = member == raft.self() ||
                        (progress != nullptr && hears(node_of(member)) &&
                         progress->match() >= seat.commit_before && progress->match() > LogIndex(0));
       if (has) now.push_back(node_of(member));
@@ -137,7 +139,7 @@ void MultiRaft::wake_all_on(SessionId session, bool gone) {
 
 std::vector<NodeId> MultiRaft::in_sync(GroupId group) const {
   const auto found = seats_.find(group);
-  if (found == seats_.end() || found->second.in_sync.empty()) return {node_of(self_)};
+  if (found == seats_.end() || found->second.in_sync.empty()) return {node_of(self_of_(group))};
   return found->second.in_sync;
 }
 
@@ -157,7 +159,8 @@ std::vector<GroupId> MultiRaft::led_groups() const {
 bool MultiRaft::hand_over() {
   bool any = false;
   const auto can_lead = [this](const Raft& raft, MemberId member) {
-    return member != self_ && raft.configuration().has_voter(member) && hears(node_of(member));
+    return member != raft.self() && raft.configuration().has_voter(member) &&
+           hears(node_of(member));
   };
   for (auto& [group, seat] : seats_) {
     const Raft& raft = seat.replica->raft();
@@ -232,7 +235,8 @@ void MultiRaft::deliver(SessionId session, PeerMessage message) {
   Seat& seat = found->second;
   if (!message.message.has_value()) return wake(message.group, seat);
   const RaftMessage& body = *message.message;
-  if (body.to != self_ || node_of(body.from) != sessions_.at(session).from) return;
+  if (body.to != seat.replica->raft().self() || node_of(body.from) != sessions_.at(session).from)
+    return;
   const bool answers = std::holds_alternative<HeartbeatAnswer>(body.body);
   const bool offers =
       std::holds_alternative<Heartbeat>(body.body) && message.settle_at != LogIndex(0);
@@ -289,7 +293,7 @@ bool MultiRaft::all_rest(const Seat& seat) const {
   const Raft& raft = seat.replica->raft();
   if (!raft.ready() || raft.is_transferring()) return false;
   return std::ranges::all_of(raft.configuration().members(), [&](MemberId member) {
-    return member == self_ || (seat.resting.contains(member) && has_all(raft, member));
+    return member == raft.self() || (seat.resting.contains(member) && has_all(raft, member));
   });
 }
 

@@ -8,6 +8,7 @@
 /// groups that rest on it wake up. A leader that stops leading says so. To Raft all this is only
 /// that time stands still for a while; nothing that has to be true depends on it.
 
+#include <functional>
 #include <map>
 #include <set>
 
@@ -46,13 +47,15 @@ class MultiRaft final : public RaftHost {
   /// A session that is silent for so long is as good as ended.
   static constexpr core::Duration kSilence = std::chrono::seconds(1);
 
+  /// Which member this node is of a group.
+  using SelfOf = std::function<MemberId(GroupId)>;
   /// References outlive it; `transport` is null on a node without others, `observer` may be.
-  MultiRaft(core::Shard& shard, const RaftOptions& options, PeerTransport* transport,
-            LeadershipObserver* observer);
+  MultiRaft(core::Shard& shard, const RaftOptions& options, SelfOf self_of,
+            PeerTransport* transport, LeadershipObserver* observer);
   ~MultiRaft();
   core::Task<void> close();
 
-  [[nodiscard]] MemberId self() const override { return self_; }
+  [[nodiscard]] MemberId self(GroupId group) const override { return self_of_(group); }
   [[nodiscard]] RaftOptions options() const override;
   [[nodiscard]] core::Random& random() override { return random_; }
   void add(Replica& replica) override;
@@ -126,7 +129,7 @@ class MultiRaft final : public RaftHost {
 
   core::Shard& shard_;
   const RaftOptions options_;
-  const MemberId self_;
+  const SelfOf self_of_;
   PeerTransport* const transport_;
   LeadershipObserver* const observer_;
   core::Random random_;

@@ -174,6 +174,10 @@ class Raft {
   [[nodiscard]] std::optional<MemberId> leader() const;
   [[nodiscard]] LogIndex commit_index() const { return hard_.commit; }
   [[nodiscard]] const RaftLog& log() const { return log_; }
+  /// The last one that is committed, and those behind it in the log.
+  [[nodiscard]] const std::vector<PlacedConfiguration>& configurations() const {
+    return configurations_;
+  }
   [[nodiscard]] const Configuration& configuration() const {
     return configurations_.back().configuration;
   }

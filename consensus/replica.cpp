@@ -184,6 +184,7 @@ core::Task<core::Status> Replica::open(Configuration base) {
   SENTINEL_CO_TRY(stored, co_await load(std::move(base)));
   applied_ = stored.hard.commit;
   RaftOptions options = host_.options();
+  options.self = host_.self(group_);
   // Metadata is rare, and clients ask for it where they are.
   options.tells_commit_at_once = group_ == GroupId(0);
   raft_ = std::make_unique<Raft>(options, std::move(stored), host_.random());
@@ -208,18 +209,18 @@ core::Task<core::Result<Raft::Stored>> Replica::load(Configuration base) {
   Raft::Stored stored{.hard = {.term = kFirstTerm, .commit = start.before.index},
                       .log = {.start = start.before, .terms = {}, .base = start.before, .tail = {}},
                       .configurations = {}};
+  const MemberId self = host_.self(group_);
   // Without others nobody else can have been voted for.
   const Configuration& last = history_.back().configuration;
-  const bool alone =
-      !left.has_value() && last.learners.empty() && last.voters == std::vector{host_.self()};
-  if (alone) stored.hard.vote = host_.self();
+  const bool alone = !left.has_value() && last.learners.empty() && last.voters == std::vector{self};
+  if (alone) stored.hard.vote = self;
   SENTINEL_CO_TRY(hard, co_await stored_hard_state(db_, group_));
   if (left.has_value()) stored.had = left->last;
   if (hard.has_value()) {
     stored.hard = *hard;
     stored.hard.commit = std::max(stored.hard.commit, start.before.index);
   }
-  stored.leads = alone && stored.hard.term == kFirstTerm && stored.hard.vote == host_.self();
+  stored.leads = alone && stored.hard.term == kFirstTerm && stored.hard.vote == self;
   // A sole member's log is committed as it stands.
   if (alone) {
     LogCursor cursor = entries();

@@ -77,9 +77,10 @@ class Replica;
 /// What all replicas of a shard share: who they are, other nodes, and time.
 class RaftHost {
  public:
-  [[nodiscard]] virtual MemberId self() const = 0;
+  /// Which member this node is of a group.
+  [[nodiscard]] virtual MemberId self(GroupId group) const = 0;
   [[nodiscard]] virtual core::Random& random() = 0;
-  /// What a group's Raft is to be told.
+  /// What a group's Raft is to be told, but for `self`.
   [[nodiscard]] virtual RaftOptions options() const = 0;
   virtual void add(Replica& replica) = 0;
   virtual void remove(Replica& replica) = 0;

@@ -6,6 +6,8 @@ std::string_view to_string(Errc error) {
   switch (error) {
     case Errc::not_leader: return "this broker does not lead the partition";
     case Errc::stale_disk: return "an old copy of a data directory that has been used since";
+    case Errc::only_copy: return "there is no majority without this store";
+    case Errc::recovering: return "other replicas still lack records";
     case Errc::not_moving: return "the partition is where it is to be";
     case Errc::unknown_node: return "the cluster has no such node";
     case Errc::node_removed: return "the node has been removed from the cluster";

@@ -58,6 +58,8 @@ enum class Errc : std::uint8_t {
   unknown_node,
   node_removed,   ///< For good; its data directory can't be used any more.
   node_in_use,    ///< There are partitions on it.
+  only_copy,      ///< A store has what no majority of others has.
+  recovering,     ///< Others are still getting what they lack.
   node_is_alive,  ///< Where only one that is stopped may be.
   storage_error,
   disk_full,  ///< For new records; they are taken again once there is space.

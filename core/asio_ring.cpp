@@ -120,6 +120,7 @@ std::int64_t run_on_name(const Operation& operation) {
   if (operation.code == OpCode::rename_file) return or_errno(::rename(path, operation.path2));
   if (operation.code == OpCode::unlink_file) return or_errno(::unlink(path));
   if (operation.code == OpCode::make_directory) return or_errno(::mkdir(path, kDirectoryMode));
+  if (operation.code == OpCode::remove_directory) return or_errno(::rmdir(path));
   if (operation.code == OpCode::list_directory) return list_directory_names(path, *operation.names);
   if (operation.code == OpCode::stat_path) return stat_in_place(operation);
   return free_bytes(path);
@@ -145,6 +146,7 @@ std::int64_t run_file_operation(const Operation& operation) {
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
+    case OpCode::remove_directory:
     case OpCode::list_directory:
     case OpCode::stat_path:
     case OpCode::free_space: return run_on_name(operation);
@@ -272,6 +274,7 @@ void AsioRing::submit(Operation& operation) {
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
+    case OpCode::remove_directory:
     case OpCode::list_directory:
     case OpCode::stat_path:
     case OpCode::lock_file:

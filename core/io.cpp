@@ -224,6 +224,11 @@ Task<Status> make_directory(Shard& shard, std::string path) {
   co_return to_status(result, "create directory", path);
 }
 
+Task<Status> remove_directory(Shard& shard, std::string path) {
+  const std::int64_t result = co_await on_path(shard, OpCode::remove_directory, path.c_str());
+  co_return to_status(result, "remove directory", path);
+}
+
 Task<Result<std::vector<std::string>>> list_directory(Shard& shard, std::string path) {
   std::vector<std::string> names;
   Io io(shard, OpCode::list_directory);

@@ -104,6 +104,8 @@ Task<Status> rename_file(Shard& shard, std::string from, std::string to);
 Task<Status> unlink_file(Shard& shard, std::string path);
 /// Succeeds when the directory is there already.
 Task<Status> make_directory(Shard& shard, std::string path);
+/// One that is empty.
+Task<Status> remove_directory(Shard& shard, std::string path);
 Task<Result<std::vector<std::string>>> list_directory(Shard& shard, std::string path);
 /// Errc::not_found when there is nothing at `path`.
 Task<Result<FileStat>> stat_path(Shard& shard, std::string path);

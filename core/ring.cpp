@@ -63,6 +63,7 @@ std::string_view to_string(OpCode code) {
     case OpCode::rename_file: return "rename_file";
     case OpCode::unlink_file: return "unlink_file";
     case OpCode::make_directory: return "make_directory";
+    case OpCode::remove_directory: return "remove_directory";
     case OpCode::list_directory: return "list_directory";
     case OpCode::stat_path: return "stat_path";
     case OpCode::lock_file: return "lock_file";

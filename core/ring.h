@@ -61,10 +61,11 @@ enum class OpCode : std::uint8_t {
   rename_file,     ///< path, path2: replaces an existing path2
   unlink_file,     ///< path
   make_directory,  ///< path
-  list_directory,  ///< path -> *names, sorted, without "." and ".."
-  stat_path,       ///< path -> *stat
-  lock_file,       ///< handle: exclusive lock that dies with the process; -EWOULDBLOCK when held
-  free_space,      ///< path -> bytes free for this process
+  remove_directory,  ///< path, of an empty one
+  list_directory,    ///< path -> *names, sorted, without "." and ".."
+  stat_path,         ///< path -> *stat
+  lock_file,         ///< handle: exclusive lock that dies with the process; -EWOULDBLOCK when held
+  free_space,        ///< path -> bytes free for this process
   // Sockets.
   listen_tcp,       ///< *address, flags = backlog -> handle
   accept_tcp,       ///< handle -> handle of the connection

@@ -358,6 +358,7 @@ void UringRing::start(Operation& operation) {
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
+    case OpCode::remove_directory:
     case OpCode::stat_path: prepare_name(entry, operation); break;
     case OpCode::accept_tcp:
       io_uring_prep_accept(&entry, operation.handle, nullptr, nullptr, SOCK_CLOEXEC);
@@ -439,6 +440,8 @@ void UringRing::prepare_name(io_uring_sqe& entry, Operation& operation) {
     io_uring_prep_renameat(&entry, AT_FDCWD, operation.path, AT_FDCWD, operation.path2, 0);
   } else if (operation.code == OpCode::unlink_file) {
     io_uring_prep_unlinkat(&entry, AT_FDCWD, operation.path, 0);
+  } else if (operation.code == OpCode::remove_directory) {
+    io_uring_prep_unlinkat(&entry, AT_FDCWD, operation.path, AT_REMOVEDIR);
   } else if (operation.code == OpCode::make_directory) {
     io_uring_prep_mkdirat(&entry, AT_FDCWD, operation.path, kDirectoryMode);
   } else {

@@ -76,7 +76,8 @@ core::Task<core::Status> Db::recover() {
                                            TableFile::Options{.directory = options_.directory,
                                                               .store_id = options_.store_id,
                                                               .cache = options_.cache,
-                                                              .read_ahead = options_.read_ahead},
+                                                              .read_ahead = options_.read_ahead,
+                                                              .on_damage = &options_.on_damage},
                                            *manifest_);
   SENTINEL_CO_CHECK(co_await versions_->open());
   visible_ = manifest_->files().flushed_sequence;

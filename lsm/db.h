@@ -55,6 +55,7 @@ struct DbOptions {
   RunRules runs;  ///< How tables are divided.
   /// A level between level 0 and the bottom exists only if it may be that large.
   std::uint64_t base_level_bytes = std::uint64_t{256} << 20;
+  OnDamage on_damage = {};   ///< Of tables; may be empty.
   core::Log* log = nullptr;  ///< For what goes wrong in the background; may be null.
   WalOptions wal;            ///< directory and store_id are filled in by open().
 };

@@ -13,6 +13,7 @@ TableFile::TableFile(core::Shard& shard, const Options& options, TableInfo info)
       store_id_(options.store_id),
       cache_(options.cache),
       read_ahead_(options.read_ahead),
+      on_damage_(options.on_damage),
       reads_(shard) {}
 
 TableFile::~TableFile() = default;
@@ -114,7 +115,11 @@ core::Task<core::Result<core::Bytes>> TableFile::read_range(std::uint64_t offset
                                                             std::size_t length) const {
   if (offset > info_.size_bytes || length > info_.size_bytes - offset) co_return malformed(offset);
   core::Buffer buffer = core::Buffer::allocate(length);
-  SENTINEL_CO_CHECK(co_await file_.read_exactly(offset, {buffer.data(), length}));
+  const core::Status read = co_await file_.read_exactly(offset, {buffer.data(), length});
+  if (!read) {
+    report(read.error());
+    co_return std::unexpected(read.error());
+  }
   co_return buffer.slice(0, length);
 }
 
@@ -189,9 +194,11 @@ core::Result<core::Bytes> TableFile::part_of(const core::Bytes& range, std::uint
   const core::Bytes content = range.slice(begin, handle.length);
   const std::uint32_t stored = core::load_be<std::uint32_t>(range.data() + begin + handle.length);
   if (table_part_crc(content, handle.offset, info_.number) != stored) {
-    return core::fail(
+    auto damaged = core::fail(
         core::Errc::corruption,
         fmt::format("{} is damaged at offset {}: wrong checksum", file_.path(), handle.offset));
+    report(damaged.error());
+    return damaged;
   }
   return content;
 }
@@ -209,8 +216,14 @@ core::Task<core::Result<NewTable>> TableFile::read_properties() const {
 }
 
 std::unexpected<core::Error> TableFile::malformed(std::uint64_t offset) const {
-  return core::fail(core::Errc::corruption,
-                    fmt::format("{} is damaged at offset {}", file_.path(), offset));
+  auto damaged = core::fail(core::Errc::corruption,
+                            fmt::format("{} is damaged at offset {}", file_.path(), offset));
+  report(damaged.error());
+  return damaged;
+}
+
+void TableFile::report(const core::Error& error) const {
+  if (on_damage_ != nullptr && *on_damage_) (*on_damage_)(error);
 }
 
 core::Task<void> TableFile::close() {

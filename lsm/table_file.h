@@ -2,6 +2,7 @@
 /// An open SSTable file (lsm/sstable_format.h). Every part is verified when it is read; errors name
 /// file and offset.
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,13 +14,17 @@
 
 namespace sentinel::lsm {
 
+/// Told of each read of a table that fails, or finds something else than was written.
+using OnDamage = std::function<void(const core::Error&)>;
+
 class TableFile {
  public:
   struct Options {
     std::string directory;
     std::uint64_t store_id = 0;
-    BlockCache* cache = nullptr;      ///< Outlives the file; null for none.
-    ReadAhead* read_ahead = nullptr;  ///< Outlives the file; null for none.
+    BlockCache* cache = nullptr;          ///< Outlives the file; null for none.
+    ReadAhead* read_ahead = nullptr;      ///< Outlives the file; null for none.
+    const OnDamage* on_damage = nullptr;  ///< The same.
   };
 
   /// Opens the table that the manifest describes as `info`. Errc::corruption for a file that is
@@ -82,6 +87,7 @@ class TableFile {
   TableFile(core::Shard& shard, const Options& options, TableInfo info);
   core::Task<core::Status> load(const std::string& path);
   core::Task<core::Status> check_footer();
+  void report(const core::Error& error) const;
   [[nodiscard]] bool lies_inside(TableHandle handle) const;
   core::Task<core::Result<core::Bytes>> read_part(TableHandle handle) const;
   [[nodiscard]] ReadAhead::Place place(std::uint64_t offset) const {
@@ -95,6 +101,7 @@ class TableFile {
   const std::uint64_t store_id_;
   BlockCache* const cache_;
   ReadAhead* const read_ahead_;
+  const OnDamage* const on_damage_;
   core::File file_;
   TableHandle properties_;
   // Of windows. They go on when the reader that began them has gone, but not beyond close().

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -96,19 +97,50 @@ core::Task<core::Result<std::unique_ptr<Node>, StartError>> open_node(
 
 core::Task<void> close_node(core::Shard&, Node* node) { co_await node->close(); }
 
-void wait_for_stop_signal(const sigset_t& signals) {
+/// By which a node asks to be opened anew.
+constexpr int kRestart = SIGUSR1;
+
+int wait_for_signal(sigset_t signals) {
+  sigaddset(&signals, kRestart);
   int signal = 0;
   while (sigwait(&signals, &signal) != 0) {
   }
+  return signal;
+}
+
+using core::Runtime;
+
+/// Opens a node and serves until it is to stop. Whether it is to be opened again.
+bool serve_once(Runtime& runtime, const ServerConfig& config, const NodeOptions& options,
+                const sigset_t& stop_signals, core::Log& log) {
+  std::vector<core::Shard*> shards;
+  for (std::uint32_t i = 0; i < runtime.count(); ++i) shards.push_back(&runtime.shard(i));
+  // Waiting for other nodes may take long; ending it in the middle is like a crash, which is safe.
+  if (!config.peers.empty()) pthread_sigmask(SIG_UNBLOCK, &stop_signals, nullptr);
+  auto node = runtime.run_on(0, &open_node, std::move(shards), options, &log);
+  pthread_sigmask(SIG_BLOCK, &stop_signals, nullptr);
+  if (!node && node.error().step == StartStep::again) return true;
+  if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));
+  fmt::print("Sentinel server listening on port {}\n", (*node)->port());
+  std::fflush(stdout);
+
+  const bool again = wait_for_signal(stop_signals) == kRestart;
+  log.write(core::LogLevel::info, "{}", again ? "opening the data directory anew" : "stopping");
+  runtime.run_on(0, &close_node, node->get());
+  // While the shards are there that it refers to.
+  node->reset();
+  return again;
 }
 
 int serve(const ServerConfig& config) {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  // Blocked before any thread starts, so that only the wait below sees them.
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  sigset_t stop_signals;
+  sigemptyset(&stop_signals);
+  sigaddset(&stop_signals, SIGTERM);
+  sigaddset(&stop_signals, SIGINT);
+  sigset_t all_signals = stop_signals;
+  sigaddset(&all_signals, kRestart);
+  // Blocked before any thread starts, so that only the wait for them sees them.
+  pthread_sigmask(SIG_BLOCK, &all_signals, nullptr);
   raise_descriptor_limit();
   fmt::print("Starting Sentinel server on port {} (data: {})\n", config.port,
              config.data_directory);
@@ -129,31 +161,19 @@ int serve(const ServerConfig& config) {
     log.write(core::LogLevel::info, "io_uring is not available ({}); using epoll and threads",
               (*runtime)->fallback_reason());
   }
-  std::vector<core::Shard*> shards;
-  for (std::uint32_t i = 0; i < (*runtime)->count(); ++i) shards.push_back(&(*runtime)->shard(i));
-  NodeOptions options{.data_directory = config.data_directory,
-                      .port = config.port,
-                      .node_id = config.node_id,
-                      .peers = config.peers,
-                      .advertise = config.advertise,
-                      .auto_create_topics = config.auto_create_topics,
-                      .default_partitions = config.default_partitions,
-                      .memory_bytes = config.memory_bytes,
-                      .wal = {},
-                      .raft = {}};
-  // Waiting for other nodes may take long; ending it in the middle is like a crash, which is safe.
-  if (!config.peers.empty()) pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  auto node = (*runtime)->run_on(0, &open_node, std::move(shards), std::move(options), &log);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  if (!node) core::fatal(exit_code_of(node.error()), sentence_of(node.error(), config));
-  fmt::print("Sentinel server listening on port {}\n", (*node)->port());
-  std::fflush(stdout);
-
-  wait_for_stop_signal(signals);
-  log.write(core::LogLevel::info, "stopping");
-  (*runtime)->run_on(0, &close_node, node->get());
-  // While the shards are there that it refers to.
-  node->reset();
+  const NodeOptions options{.data_directory = config.data_directory,
+                            .port = config.port,
+                            .node_id = config.node_id,
+                            .peers = config.peers,
+                            .advertise = config.advertise,
+                            .auto_create_topics = config.auto_create_topics,
+                            .default_partitions = config.default_partitions,
+                            .memory_bytes = config.memory_bytes,
+                            .wal = {},
+                            .raft = {},
+                            .restart = [] { kill(getpid(), kRestart); }};
+  while (serve_once(**runtime, config, options, stop_signals, log)) {
+  }
   (*runtime)->stop();
   return static_cast<int>(ExitCode::ok);
 }

@@ -21,6 +21,7 @@ constexpr core::Duration kAskTime = 2s;
 constexpr core::Duration kAskPause = 100ms;
 constexpr core::Duration kRegisterTime = 10s;
 constexpr core::Duration kWaitingLine = 5s;
+constexpr core::Duration kRenewPause = 500ms;
 /// The other server with this node's id may be a life of its own that the others have not missed
 /// yet.
 constexpr core::Duration kDuplicatePatience = 15s;
@@ -71,7 +72,7 @@ void Cluster::introduce() {
   self_.disk_id = identity.disk_id;
   self_.boot = identity.boot;
   self_.shards = shard_count_;
-  self_.stores = identity.store_count;
+  self_.stores = identity.numbers.stores;
   self_.founders = identity.founders;
   self_.peers = ids_of(options_.peers);
   listener_->introduce(self_);
@@ -93,7 +94,7 @@ core::Task<core::Status> Cluster::enter() {
     co_await core::sleep_for(shard_, kAskPause);
   }
   introduce();
-  if (directory_.identity().disk_number == 0) co_return co_await get_number();
+  if (directory_.identity().numbers.disk == 0) co_return co_await get_number();
   co_return core::Status();
 }
 
@@ -102,7 +103,19 @@ core::Task<core::Status> Cluster::listen() {
   auto listener = co_await Listener::open(shard_, core::Address::any(own->address.port));
   if (!listener) co_return std::unexpected(std::move(listener).error());
   listener_ = std::make_unique<rpc::PeerListener>(shard_, std::move(*listener), log_);
+  for (const consensus::MetDisk& met : directory_.identity().met)
+    listener_->note_boot(met.disk_id, met.boot);
+  listener_->set_on_met(
+      [this](core::Uuid disk, consensus::Boot boot) { return note_met(disk, boot); });
   co_return core::Status();
+}
+
+core::Task<bool> Cluster::note_met(core::Uuid disk, consensus::Boot boot) {
+  const core::Status noted = co_await directory_.note_met(disk, boot);
+  // A full disk is no reason to keep others out.
+  if (noted || noted.error().code == core::Errc::no_space) co_return true;
+  shard_.fail(core::ExitCode::io_failed, noted.error().message);
+  co_return false;
 }
 
 core::Task<std::vector<Cluster::Asked>> Cluster::ask_all() {
@@ -209,9 +222,9 @@ core::Task<core::Status> Cluster::get_number() {
   for (;;) {
     for (const rpc::PeerAddress& peer : options_.peers) {
       if (peer.node_id == self_.node_id) continue;
-      auto node = co_await register_from_outside(peer);
+      auto node = co_await register_from_outside(peer, description());
       if (node) {
-        co_return co_await directory_.join(self_.cluster_id, self_.founders, node->disk_number);
+        co_return co_await directory_.join(self_.cluster_id, self_.founders, node->numbers.disk);
       }
       if (node.error().code == core::Errc::refused) co_return std::unexpected(node.error());
     }
@@ -219,7 +232,32 @@ core::Task<core::Status> Cluster::get_number() {
   }
 }
 
-core::Task<core::Result<BrokerNode>> Cluster::register_from_outside(rpc::PeerAddress peer) {
+core::Task<core::Result<std::int32_t>> Cluster::number_for(std::uint32_t store) {
+  for (;;) {
+    for (const rpc::PeerAddress& peer : options_.peers) {
+      if (peer.node_id == self_.node_id) continue;
+      auto node = co_await register_from_outside(peer, description_without(store));
+      if (node) co_return node->numbers.number_of(store);
+      if (node.error().code == core::Errc::refused) co_return std::unexpected(node.error());
+    }
+    std::uint64_t suppressed = 0;
+    if (log_ != nullptr && waiting_lines_.allow(shard_.now(), suppressed)) {
+      log_->write(core::LogLevel::info,
+                  "waiting until the other nodes have all that store {} is to have", store);
+    }
+    co_await core::sleep_for(shard_, kRenewPause);
+  }
+}
+
+core::Task<consensus::Result<std::int32_t>> Cluster::number_for(ControllerGate& gate,
+                                                                std::uint32_t store) {
+  const auto node = co_await gate.renew_store(shard_, description_without(store));
+  if (!node) co_return std::unexpected(node.error());
+  co_return node->numbers.number_of(store);
+}
+
+core::Task<core::Result<BrokerNode>> Cluster::register_from_outside(rpc::PeerAddress peer,
+                                                                    BrokerNode node) {
   const core::Deadline deadline = shard_.deadline_in(kRegisterTime);
   auto greeted = co_await rpc::greet(shard_, peer, self_.hello(peer.node_id, 0), deadline, {});
   if (!greeted) {
@@ -230,7 +268,7 @@ core::Task<core::Result<BrokerNode>> Cluster::register_from_outside(rpc::PeerAdd
   core::ByteWriter number;
   number.u64(1);
   core::Chain request(number.to_bytes());
-  request.append(ControllerGate::encode_registration(description()));
+  request.append(ControllerGate::encode_registration(node));
   core::Status status = co_await greeted->socket.send(
       rpc::make_frame(rpc::FrameType::request, std::move(request)), deadline);
   core::Result<BrokerNode> registered = core::fail(core::Errc::closed);
@@ -243,14 +281,17 @@ core::Task<core::Result<BrokerNode>> Cluster::register_from_outside(rpc::PeerAdd
                          opened->body.size() > sizeof(std::uint64_t);
       if (whole) {
         constexpr std::size_t kNumber = sizeof(std::uint64_t);
-        const auto node = ControllerGate::decode_registration(
+        const auto known = ControllerGate::decode_registration(
             opened->body.slice(kNumber, opened->body.size() - kNumber));
-        if (node) registered = *node;
-        if (!node && node.error() == consensus::Errc::stale_disk)
+        if (known) registered = *known;
+        if (!known && known.error() == consensus::Errc::stale_disk)
           registered = core::fail(core::Errc::refused,
                                   "this data directory is an old copy; give an empty --data");
-        if (!node && node.error() == consensus::Errc::node_removed)
+        if (!known && known.error() == consensus::Errc::node_removed)
           registered = core::fail(core::Errc::refused, removed_message());
+        if (!known && known.error() == consensus::Errc::only_copy)
+          registered =
+              core::fail(core::Errc::refused, "the other nodes do not have all that is in it");
       }
     }
   }
@@ -271,7 +312,7 @@ BrokerNode Cluster::description() const {
   BrokerNode node;
   node.id = NodeId(self_.node_id);
   node.disk_id = self_.disk_id;
-  node.disk_number = directory_.identity().disk_number;
+  node.numbers = directory_.identity().numbers;
   node.boot = self_.boot;
   node.host = client_address_.host;
   node.port = client_address_.port;
@@ -280,14 +321,23 @@ BrokerNode Cluster::description() const {
   return node;
 }
 
+/// With a store that is to get a number.
+BrokerNode Cluster::description_without(std::uint32_t store) const {
+  BrokerNode node = description();
+  node.numbers.set(store, 0);
+  return node;
+}
+
 // Running.
 
 consensus::Configuration Cluster::controllers() const {
   consensus::Configuration founders;
   const consensus::Identity& identity = directory_.identity();
-  // Who is no founder learns from the others who takes part.
+  // Who is no founder, or has lost what founders have, learns from the others who takes part.
   if (std::ranges::find(identity.founders, Founder{identity.node_id, identity.disk_id}) ==
-      identity.founders.end())
+          identity.founders.end() ||
+      identity.member(consensus::kControllerGroup) !=
+          consensus::member_of(NodeId(identity.node_id), 1))
     return founders;
   for (const Founder& each : identity.founders)
     founders.voters.push_back(consensus::member_of(NodeId(each.node_id), 1));
@@ -315,11 +365,12 @@ void Cluster::note_image(const consensus::MetadataImage& image) {
   for (const auto& [id, node] : image.nodes()) listener_->note_boot(node.disk_id, node.boot);
 }
 
-core::Task<core::Status> Cluster::register_self(ControllerGate& gate, HostPort client_address) {
+core::Task<core::Result<consensus::StoreNumbers>> Cluster::register_self(ControllerGate& gate,
+                                                                         HostPort client_address) {
   client_address_ = std::move(client_address);
   for (;;) {
     const auto node = co_await gate.register_node(shard_, description());
-    if (node) co_return core::Status();
+    if (node) co_return node->numbers;
     if (node.error() == consensus::Errc::stale_disk) {
       co_return core::fail(
           core::Errc::refused,

@@ -55,8 +55,15 @@ class Cluster {
   void open_doors(consensus::BrokerShard& broker, std::vector<rpc::Peers*> peers);
   /// Registers this node, with the address that clients reach it at. When it resolves the metadata
   /// here are those of the cluster, and no longer those of an earlier life. Waits for a controller
-  /// for as long as it takes. Errc::refused for an old copy of a data directory.
-  core::Task<core::Status> register_self(ControllerGate& gate, HostPort client_address);
+  /// for as long as it takes. Returns the numbers that the cluster knows. Errc::refused for an old
+  /// copy of a data directory.
+  core::Task<core::Result<consensus::StoreNumbers>> register_self(ControllerGate& gate,
+                                                                  HostPort client_address);
+  /// Asks for a number for a store that is to be made anew, before the stores are open. Waits until
+  /// the others can make up for it, for as long as it takes. Errc::refused when they never can.
+  core::Task<core::Result<std::int32_t>> number_for(std::uint32_t store);
+  /// The same while the node runs, at most for a while: Controller::register_node().
+  core::Task<consensus::Result<std::int32_t>> number_for(ControllerGate& gate, std::uint32_t store);
   /// The metadata has changed.
   void note_image(const consensus::MetadataImage& image);
   /// This node leads groups that it has not led before.
@@ -73,17 +80,20 @@ class Cluster {
   };
 
   core::Task<core::Status> listen();
+  core::Task<bool> note_met(core::Uuid disk, consensus::Boot boot);
   core::Task<std::vector<Asked>> ask_all();
   core::Task<void> ask(Asked* asked);
   core::Result<bool> check_answers(const std::vector<Asked>& asked);
   core::Task<core::Result<bool>> found_or_find(const std::vector<Asked>& asked);
   core::Task<core::Result<bool>> found(const std::vector<Asked>& asked);
   core::Task<core::Status> get_number();
-  core::Task<core::Result<consensus::BrokerNode>> register_from_outside(rpc::PeerAddress peer);
+  core::Task<core::Result<consensus::BrokerNode>> register_from_outside(rpc::PeerAddress peer,
+                                                                        consensus::BrokerNode node);
   void introduce();
   void note_waiting(const std::vector<Asked>& asked);
   [[nodiscard]] const rpc::PeerAddress* own_address() const;
   [[nodiscard]] consensus::BrokerNode description() const;
+  [[nodiscard]] consensus::BrokerNode description_without(std::uint32_t store) const;
   [[nodiscard]] std::string removed_message() const;
 
   core::Shard& shard_;

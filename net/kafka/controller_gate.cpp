@@ -32,13 +32,18 @@ enum class Question : std::uint8_t {
   remove_node = 8,
   elect_leader = 9,  ///< Asked of the group's leader.
   catch_up = 10,     ///< The answer's version is all that is wanted.
+  renew_store = 11,
 };
+
+Question question_of(const core::Bytes& request) {
+  core::ByteReader in(request);
+  return static_cast<Question>(in.u8());
+}
 
 /// Whether it does no harm to ask twice, when the controller was lost before its answer came. A
 /// topic that was made or deleted would be reported as there, or as missing, to who has asked once.
 bool is_repeatable(const core::Bytes& request) {
-  core::ByteReader in(request);
-  const auto question = static_cast<Question>(in.u8());
+  const Question question = question_of(request);
   return question != Question::create_topic && question != Question::delete_topic &&
          question != Question::grow_topic && question != Question::remove_node;
 }
@@ -136,6 +141,10 @@ core::Task<Result<BrokerNode>> ControllerGate::register_node(core::Shard& from, 
   co_return co_await ask<BrokerNode>(from, encode_registration(node));
 }
 
+core::Task<Result<BrokerNode>> ControllerGate::renew_store(core::Shard& from, BrokerNode node) {
+  co_return co_await ask<BrokerNode>(from, encode(Question::renew_store, node));
+}
+
 core::Task<Result<SettleGroupCommand>> ControllerGate::settle_group(core::Shard& from,
                                                                     SettleGroupCommand settled) {
   co_return co_await ask<SettleGroupCommand>(from, encode(Question::settle_group, settled));
@@ -169,7 +178,7 @@ core::Task<Result<AskedLeader>> ControllerGate::elect_there(ControllerGate* self
                                                             AskedLeader asked) {
   consensus::BrokerShard& broker = self->broker_;
   const consensus::NodeId leader = broker.leader_of(asked.group).leader;
-  if (leader == node_of(broker.self())) co_return co_await self->elect_here(asked);
+  if (leader == broker.node()) co_return co_await self->elect_here(asked);
   if (leader == consensus::NodeId(0) || self->peers_ == nullptr)
     co_return std::unexpected(Errc::not_leader);
   auto raw = co_await self->peers_->call(leader.value(), encode(Question::elect_leader, asked),
@@ -222,8 +231,9 @@ core::Task<Result<core::Bytes>> ControllerGate::ask_leader(core::Bytes request,
   if (!broker_.has_controller()) co_return std::unexpected(Errc::not_leader);
   if (broker_.controller().leads()) co_return co_await decide(std::move(request));
   const consensus::NodeId leader = broker_.leader_of(consensus::kControllerGroup).leader;
-  const bool elsewhere = leader != consensus::NodeId(0) && leader != node_of(broker_.self());
+  const bool elsewhere = leader != consensus::NodeId(0) && leader != broker_.node();
   if (!elsewhere || peers_ == nullptr) co_return std::unexpected(Errc::not_leader);
+  const bool waits = question_of(request) != Question::renew_store;
   auto raw = co_await peers_->call(leader.value(), std::move(request), deadline);
   if (!raw) {
     const bool never_sent =
@@ -232,7 +242,8 @@ core::Task<Result<core::Bytes>> ControllerGate::ask_leader(core::Bytes request,
   }
   auto answer = decode_answer(*raw);
   if (!answer) co_return std::unexpected(answer.error());
-  const bool known = co_await broker_.controller().until_published(answer->version, deadline);
+  const bool known =
+      !waits || co_await broker_.controller().until_published(answer->version, deadline);
   if (!known) co_return std::unexpected(Errc::timed_out);
   co_return std::move(answer->decided);
 }
@@ -303,6 +314,7 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
       if (!id) co_return std::unexpected(id.error());
       co_return core::encode_fields(ProducerIdAnswer{*id});
     }
+    case Question::renew_store:
     case Question::register_node: {
       auto asked = core::decode_fields<BrokerNode>(body);
       if (!asked) co_return std::unexpected(Errc::invalid_members);
@@ -320,7 +332,7 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
     case Question::settle_group: {
       const auto asked = core::decode_fields<SettleGroupCommand>(body);
       if (!asked) co_return std::unexpected(Errc::invalid_members);
-      const auto settled = co_await controller.settle_group(asked->group, asked->replicas);
+      const auto settled = co_await controller.settle_group(*asked);
       if (!settled) co_return std::unexpected(settled.error());
       co_return core::encode_fields(*asked);
     }

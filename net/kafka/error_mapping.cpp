@@ -25,6 +25,8 @@ ErrorCode to_error_code(consensus::Errc error) {
     case Errc::node_removed:
     case Errc::node_in_use:
     case Errc::node_is_alive: return ErrorCode::invalid_request;
+    case Errc::only_copy:
+    case Errc::recovering: return ErrorCode::invalid_request;
     case Errc::not_moving: return ErrorCode::no_reassignment_in_progress;
     case Errc::unknown_node: return ErrorCode::broker_id_not_registered;
     case Errc::disk_full:

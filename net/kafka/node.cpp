@@ -1,5 +1,7 @@
 #include "net/kafka/node.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <tuple>
 
@@ -10,13 +12,15 @@ namespace sentinel::net::kafka {
 namespace {
 /// Tells the controller that a group has the members that were wanted.
 core::Task<void> gate_settle(consensus::BrokerShard* broker, ControllerGate* gate,
-                             consensus::GroupId group, std::vector<consensus::MemberId> voters) {
+                             consensus::GroupId group, std::uint64_t version) {
   // One that is not heard is told again.
-  std::ignore = co_await gate->settle_group(broker->shard(), {group, std::move(voters)});
+  std::ignore = co_await gate->settle_group(broker->shard(), {group, version});
 }
 
 /// A stop waits for other nodes no longer than that.
 constexpr core::Duration kHandOverTime = std::chrono::seconds(3);
+/// Before others are asked again whether they can make up for a store.
+constexpr core::Duration kRenewPause = std::chrono::seconds(1);
 }  // namespace
 
 struct Node::Seat {
@@ -27,7 +31,10 @@ struct Node::Seat {
 };
 
 Node::Node(std::vector<core::Shard*> shards, NodeOptions options, core::Log* log)
-    : shards_(std::move(shards)), options_(std::move(options)), log_(log) {
+    : shards_(std::move(shards)),
+      options_(std::move(options)),
+      log_(log),
+      renewals_(*shards_.front()) {
   for (std::size_t i = 0; i < shards_.size(); ++i) seats_.push_back(std::make_unique<Seat>());
 }
 
@@ -50,14 +57,29 @@ core::Task<core::Result<void, StartError>> Node::start() {
   if (!options_.peers.empty()) status = co_await enter_cluster();
   if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
   status = co_await open_seats();
+  if (status && has_damaged_stores()) co_return co_await renew_damaged();
   if (status && !directory_->identity().ready) status = co_await directory_->mark_ready();
-  if (status) status = co_await start_seats();
+  if (status && !directory_->identity().to_make.empty()) status = co_await directory_->note_made();
+  if (status) {
+    status = co_await start_seats();
+    // Of the stores only the controller's has been read.
+    if (!status && may_renew(status.error())) {
+      const std::uint32_t store = layout_.identity.numbers.store_of(consensus::kControllerGroup);
+      status = co_await renew({store, status.error().message});
+      if (status) co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
+    }
+  }
   if (!status) co_return std::unexpected(StartError{StartStep::data, std::move(status).error()});
   // Clients come in once the metadata are the cluster's; until then they go to others.
   if (options_.port == 0) status = co_await listen();
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
-  if (cluster_ != nullptr) status = co_await register_self();
-  if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
+  if (cluster_ != nullptr) {
+    const auto numbers = co_await register_self();
+    if (!numbers) co_return std::unexpected(StartError{StartStep::cluster, numbers.error()});
+    const auto others = co_await adopt(*numbers);
+    if (!others) co_return std::unexpected(StartError{StartStep::data, others.error()});
+    if (*others) co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
+  }
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(*shards_.front(), *shards_[i], &consensus::BrokerShard::note_caught_up,
                         seats_[i]->broker.get());
@@ -65,10 +87,13 @@ core::Task<core::Result<void, StartError>> Node::start() {
   if (listener_ == nullptr) status = co_await listen();
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
   accept_clients();
+  started_ = true;
+  for (consensus::StoreDamage& damage : std::exchange(found_early_, {}))
+    note_damage(std::move(damage));
   co_return core::Result<void, StartError>();
 }
 
-core::Task<core::Status> Node::register_self() {
+core::Task<core::Result<consensus::StoreNumbers>> Node::register_self() {
   std::vector<rpc::Peers*> peers;
   for (const auto& seat : seats_) peers.push_back(seat->peers.get());
   cluster_->open_doors(*seats_.front()->broker, std::move(peers));
@@ -82,7 +107,7 @@ core::Task<core::Status> Node::enter_cluster() {
                                 *directory_, static_cast<std::uint32_t>(shards_.size()), log_);
   SENTINEL_CO_CHECK(co_await cluster_->enter());
   const consensus::Identity& identity = directory_->identity();
-  layout_.self = member_of(consensus::NodeId(identity.node_id), identity.disk_number);
+  layout_.identity = identity;
   layout_.controllers = cluster_->controllers();
   config_.cluster_id = identity.cluster_id.to_string();
   co_return core::Status();
@@ -111,7 +136,7 @@ core::Task<core::Status> Node::open_data() {
   if (!directory) co_return std::unexpected(std::move(directory).error());
   directory_ = std::move(*directory);
   const consensus::Identity& identity = directory_->identity();
-  SENTINEL_CO_TRY(plan, plan_memory(options_.memory_bytes, new_stores, identity.store_count));
+  SENTINEL_CO_TRY(plan, plan_memory(options_.memory_bytes, new_stores, identity.numbers.stores));
   config_ = BrokerConfig{.node_id = identity.node_id,
                          .cluster_id = identity.cluster_id.to_string(),
                          .advertise = options_.advertise,
@@ -121,7 +146,6 @@ core::Task<core::Status> Node::open_data() {
   layout_ = consensus::BrokerLayout{
       .data_directory = options_.data_directory,
       .identity = identity,
-      .self = member_of(consensus::NodeId(identity.node_id), 1),
       .controllers = {.voters = {member_of(consensus::NodeId(identity.node_id), 1)},
                       .learners = {}},
       .create = !identity.ready,
@@ -195,10 +219,15 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
     rpc::Peers* peers = seat.peers.get();
     seat.events->attach(*seat.broker, *brokers.front(), *node->gate_);
     consensus::BrokerShard* broker = seat.broker.get();
-    broker->on_settled = [broker, gate = node->gate_.get()](
-                             consensus::GroupId group, std::vector<consensus::MemberId> voters) {
-      broker->report_settled(gate_settle(broker, gate, group, std::move(voters)));
+    broker->on_settled = [broker, gate = node->gate_.get()](consensus::GroupId group,
+                                                            std::uint64_t version) {
+      broker->report_settled(gate_settle(broker, gate, group, version));
     };
+    if (node->options_.peers.size() > 2) {
+      broker->on_damage = [broker, node, index](consensus::StoreDamage damage) {
+        broker->run(report_damage(node, index, std::move(damage)));
+      };
+    }
     broker->catch_up = [broker, gate = node->gate_.get()] {
       return gate->catch_up(broker->shard());
     };
@@ -212,6 +241,106 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
     };
   }
   co_return co_await seat.broker->start(std::move(brokers));
+}
+
+// Stores that are damaged.
+
+bool Node::has_damaged_stores() const {
+  return std::ranges::any_of(seats_,
+                             [](const auto& seat) { return !seat->broker->damaged().empty(); });
+}
+
+/// Whether others may have what is damaged here.
+bool Node::may_renew(const core::Error& error) const {
+  return error.code == core::Errc::corruption && options_.peers.size() > 2;
+}
+
+core::Task<core::Result<void, StartError>> Node::renew_damaged() {
+  for (const auto& seat : seats_) {
+    for (const consensus::StoreDamage& damage : seat->broker->damaged()) {
+      core::Status renewed;
+      if (options_.peers.size() > 2) {
+        renewed = co_await renew(damage);
+      } else {
+        renewed = core::fail(core::Errc::corruption, damage.what);
+      }
+      if (!renewed)
+        co_return std::unexpected(StartError{StartStep::data, std::move(renewed).error()});
+    }
+  }
+  co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
+}
+
+core::Task<core::Status> Node::renew(consensus::StoreDamage damage) {
+  if (log_ != nullptr)
+    log_->write(core::LogLevel::error, "store {}: {}", damage.store, damage.what);
+  const auto number = co_await cluster_->number_for(damage.store);
+  if (!number && number.error().code == core::Errc::refused) {
+    co_return core::fail(core::Errc::corruption,
+                         fmt::format("{}, and {}", damage.what, number.error().message));
+  }
+  if (!number) co_return std::unexpected(number.error());
+  co_return co_await directory_->renew_store(damage.store, *number);
+}
+
+/// The cluster may have given numbers that this node has not heard of: the members that it has been
+/// in the groups of those stores are gone. Whether there are any.
+core::Task<core::Result<bool>> Node::adopt(consensus::StoreNumbers numbers) {
+  bool others = false;
+  for (const consensus::StoreNumber& each : numbers.renewed) {
+    if (directory_->identity().numbers.number_of(each.store) == each.number) continue;
+    SENTINEL_CO_CHECK(co_await directory_->renew_store(each.store, each.number));
+    others = true;
+  }
+  co_return others;
+}
+
+core::Task<void> Node::report_damage(Node* node, std::size_t index, consensus::StoreDamage damage) {
+  co_await core::call(*node->shards_[index], *node->shards_.front(), &Node::note_damage_here, node,
+                      std::move(damage));
+}
+
+core::Task<bool> Node::note_damage_here(Node* node, consensus::StoreDamage damage) {
+  node->note_damage(std::move(damage));
+  co_return true;
+}
+
+/// Once the cluster has given a number for a store, its groups don't know this node any more: the
+/// start would wait for their metadata in vain.
+void Node::note_damage(consensus::StoreDamage damage) {
+  if (!started_) {
+    found_early_.push_back(std::move(damage));
+    return;
+  }
+  const bool is_new = renewing_.insert(damage.store).second;
+  if (is_new && !renewals_.cancelled()) renewals_.spawn(renew_while_running(std::move(damage)));
+}
+
+/// Serves what is whole until others can make up for the rest.
+core::Task<void> Node::renew_while_running(consensus::StoreDamage damage) {
+  if (log_ != nullptr)
+    log_->write(core::LogLevel::error, "store {}: {}", damage.store, damage.what);
+  while (!renewals_.cancelled()) {
+    const auto number = co_await cluster_->number_for(*gate_, damage.store);
+    if (number) {
+      const core::Status renewed = co_await directory_->renew_store(damage.store, *number);
+      if (!renewed) {
+        shards_.front()->fail(core::ExitCode::io_failed, renewed.error().message);
+      } else if (!std::exchange(restarts_, true) && options_.restart) {
+        options_.restart();
+      }
+      co_return;
+    }
+    if (number.error() == consensus::Errc::only_copy) {
+      if (log_ != nullptr) {
+        log_->write(core::LogLevel::error,
+                    "store {} is kept as it is: the other nodes do not have all that is in it",
+                    damage.store);
+      }
+      co_return;
+    }
+    co_await core::sleep_for(*shards_.front(), kRenewPause, renewals_.token());
+  }
 }
 
 core::Task<core::Status> Node::listen() {
@@ -231,11 +360,13 @@ void Node::accept_clients() {
 
 core::Task<void> Node::close() {
   core::Shard& here = *shards_.front();
+  renewals_.cancel();
   if (gate_ != nullptr && cluster_ != nullptr) {
     for (std::size_t i = 0; i < shards_.size(); ++i)
       co_await core::call(here, *shards_[i], &Node::hand_over_there, this, i);
   }
   if (gate_ != nullptr) gate_->close();
+  co_await renewals_.close();
   if (acceptor_ != nullptr) co_await acceptor_->close();
   if (listener_ != nullptr) co_await listener_->close();
   for (std::size_t i = 0; i < shards_.size(); ++i) {

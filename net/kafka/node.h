@@ -3,14 +3,17 @@
 /// shards. The server program and the simulator start the same one.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "consensus/broker_shard.h"
 #include "consensus/data_directory.h"
 #include "core/log.h"
+#include "core/scope.h"
 #include "net/kafka/cluster.h"
 #include "net/kafka/connection_host.h"
 #include "net/kafka/controller_gate.h"
@@ -31,10 +34,14 @@ struct NodeOptions {
   std::size_t memtable_bytes_max = std::size_t{32} << 20;  ///< Smaller in tests.
   lsm::WalOptions wal;                                     ///< Sizes only; smaller in tests.
   consensus::RaftOptions raft = {};                        ///< The same.
+  /// The node is to be closed and opened again: a store of it will be made anew then. Called at
+  /// most once, on shards[0].
+  std::function<void()> restart = {};
 };
 
-/// Which part of the start failed; the program's exit code depends on it.
-enum class StartStep : std::uint8_t { data, cluster, network };
+/// Which part of the start failed; the program's exit code depends on it. again: nothing has, but a
+/// store was found damaged, and opening the node again makes it anew.
+enum class StartStep : std::uint8_t { data, cluster, network, again };
 struct StartError {
   StartStep step = StartStep::data;
   core::Error error;
@@ -62,10 +69,20 @@ class Node {
   core::Task<core::Result<void, StartError>> start();
   core::Task<core::Status> open_data();
   core::Task<core::Status> open_seats();
+  [[nodiscard]] bool has_damaged_stores() const;
+  [[nodiscard]] bool may_renew(const core::Error& error) const;
+  core::Task<core::Result<void, StartError>> renew_damaged();
+  core::Task<core::Status> renew(consensus::StoreDamage damage);
+  core::Task<core::Result<bool>> adopt(consensus::StoreNumbers numbers);
+  core::Task<void> renew_while_running(consensus::StoreDamage damage);
+  void note_damage(consensus::StoreDamage damage);
+  static core::Task<bool> note_damage_here(Node* node, consensus::StoreDamage damage);
+  static core::Task<void> report_damage(Node* node, std::size_t index,
+                                        consensus::StoreDamage damage);
   core::Task<void> open_seat(std::size_t index, core::Status* status);
   core::Task<core::Status> start_seats();
   core::Task<core::Status> enter_cluster();
-  core::Task<core::Status> register_self();
+  core::Task<core::Result<consensus::StoreNumbers>> register_self();
   core::Task<core::Status> listen();
   void accept_clients();
   [[nodiscard]] HostPort client_address() const;
@@ -89,6 +106,11 @@ class Node {
   std::unique_ptr<Listener> listener_;  // Until it belongs to the acceptor.
   std::unique_ptr<Acceptor> acceptor_;
   std::uint16_t port_ = 0;
+  bool started_ = false;
+  std::vector<consensus::StoreDamage> found_early_;  ///< Before it had started.
+  std::set<std::uint32_t> renewing_;                 ///< Stores whose damage is being seen to.
+  bool restarts_ = false;
+  core::TaskScope renewals_;
 };
 
 }  // namespace sentinel::net::kafka

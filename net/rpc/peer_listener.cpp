@@ -75,6 +75,7 @@ core::Task<void> PeerListener::greet(Socket socket) {
             ? make_frame(FrameType::refused, core::Chain(core::encode_fields(*refused)))
             : make_frame(FrameType::welcome, core::Chain(core::encode_fields(self_->welcome())));
     if (refused.has_value()) report(*refused, *hello);
+    if (enters) enters = co_await meet(*hello);
     const core::Status sent =
         co_await socket.send(std::move(answer), shard_.deadline_in(kHandshakeTime), scope_.token());
     enters = enters && sent.has_value();
@@ -85,7 +86,6 @@ core::Task<void> PeerListener::greet(Socket socket) {
     co_await socket.close();
     co_return;
   }
-  note_boot(hello->disk_id, hello->boot);
   Connected& connected = connected_[hello->node_id];
   connected.disk = hello->disk_id;
   ++connected.count;
@@ -94,6 +94,17 @@ core::Task<void> PeerListener::greet(Socket socket) {
   const core::Handle handle = socket.release();
   co_await core::call(shard_, home, &Peers::serve, there, handle, hello->node_id);
   --connected_[hello->node_id].count;
+}
+
+core::Task<bool> PeerListener::meet(const Hello& hello) {
+  const auto known = boots_.find(hello.disk_id);
+  if (on_met_ && (known == boots_.end() || known->second != hello.boot)) {
+    const bool stored = co_await on_met_(hello.disk_id, hello.boot);
+    if (!stored) co_return false;
+  }
+  note_boot(hello.disk_id, hello.boot);
+  // A later one may have come meanwhile.
+  co_return boots_.at(hello.disk_id) == hello.boot;
 }
 
 std::optional<Refused> PeerListener::check(const Hello& hello) const {

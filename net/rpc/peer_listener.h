@@ -1,6 +1,7 @@
 #pragma once
 /// Accepts the connections of other nodes, decides who may come in, and hands them to the shards.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -25,6 +26,10 @@ class PeerListener {
   void attach(std::vector<Peers*> peers) { peers_ = std::move(peers); }
   /// What is known of a disk: whoever comes with it and has started less often is a copy.
   void note_boot(const core::Uuid& disk, const consensus::Boot& boot);
+  /// Stores a start that was not known, before the node is let in: who is started anew must know
+  /// from whom it has had messages. False when it can't.
+  using OnMet = std::function<core::Task<bool>(core::Uuid, consensus::Boot)>;
+  void set_on_met(OnMet on_met) { on_met_ = std::move(on_met); }
 
  private:
   struct Connected {
@@ -34,6 +39,7 @@ class PeerListener {
 
   core::Task<void> run();
   core::Task<void> greet(Socket socket);
+  core::Task<bool> meet(const Hello& hello);
   core::Task<core::Result<Hello>> receive_hello(Socket* socket);
   [[nodiscard]] std::optional<Refused> check(const Hello& hello) const;
   void report(const Refused& refused, const Hello& hello);
@@ -44,6 +50,7 @@ class PeerListener {
   std::optional<LocalNode> self_;
   std::vector<Peers*> peers_;
   std::map<core::Uuid, consensus::Boot> boots_;
+  OnMet on_met_;
   std::map<std::int32_t, Connected> connected_;
   std::size_t greeting_ = 0;
   core::RateLimit refusals_;

@@ -37,8 +37,9 @@ class Image {
   void place(GroupId group, Members replicas) {
     apply(CommandType::place_group, PlaceGroupCommand{group, std::move(replicas)});
   }
-  void register_node(std::int32_t id, std::uint8_t disk, Boot boot) {
+  void register_node(std::int32_t id, std::uint8_t disk, Boot boot, StoreNumbers numbers = {}) {
     RegisterNodeCommand command;
+    command.node.numbers = std::move(numbers);
     command.node.id = NodeId(id);
     command.node.disk_id.bytes[0] = disk;
     command.node.boot = boot;
@@ -98,17 +99,24 @@ TEST_CASE("a partition that moves remembers where it was, until it is there") {
   CHECK(image.topic("a").is_placed_on(GroupId(2), member(4)));
   CHECK_FALSE(image.topic("a").is_placed_on(GroupId(1), member(4)));
 
+  const std::uint64_t first = move->version;
   // Elsewhere before it has arrived: all that have a part of it are to give it up in the end.
   image.place(GroupId(2), {member(5), member(2), member(3)});
   move = image.topic("a").move_of(PartitionIndex(1));
   CHECK(move->before == kAll);
   CHECK(move->leaving == Members{member(1), member(4)});
 
-  // Where it was to be before is not where it is to be.
-  image.apply(CommandType::settle_group, SettleGroupCommand{GroupId(2), there});
+  // Where it was to be before is not where it is to be; also when it is to be there once more.
+  const std::uint64_t second = move->version;
+  REQUIRE(second != first);
+  image.apply(CommandType::settle_group, SettleGroupCommand{GroupId(2), first});
+  CHECK(image.topic("a").is_moving(GroupId(2)));
+  image.place(GroupId(2), there);
+  image.place(GroupId(2), {member(5), member(2), member(3)});
+  image.apply(CommandType::settle_group, SettleGroupCommand{GroupId(2), second});
   CHECK(image.topic("a").is_moving(GroupId(2)));
   image.apply(CommandType::settle_group,
-              SettleGroupCommand{GroupId(2), {member(5), member(2), member(3)}});
+              SettleGroupCommand{GroupId(2), image.topic("a").move_of(PartitionIndex(1))->version});
   CHECK_FALSE(image.topic("a").is_moving(GroupId(2)));
   CHECK((*image).first_replicas_of(GroupId(2)) == kAll);
 }
@@ -128,9 +136,9 @@ TEST_CASE("of two starts that count the same only the one that is known is let i
 TEST_CASE("partitions come onto the disk that a node has when that is decided") {
   Image image;
   image.register_node(3, 7, {.count = 1, .tag = 1});
-  const MemberId lost = image.node(3).member();
+  const MemberId lost = image.node(3).member(GroupId(1));
   image.register_node(3, 8, {.count = 1, .tag = 2});
-  const MemberId now = image.node(3).member();
+  const MemberId now = image.node(3).member(GroupId(1));
   REQUIRE(lost != now);
   image.create("a", {{member(1), lost}});
   image.grow("a", 1, {{lost, member(2)}});
@@ -140,25 +148,78 @@ TEST_CASE("partitions come onto the disk that a node has when that is decided") 
   CHECK(image.topic("a").replicas_of(GroupId(1)) == Members{member(2), now});
 }
 
+TEST_CASE("a store that is made anew is another member in its groups, and only in those") {
+  Image image;
+  const Boot boot{.count = 1, .tag = 1};
+  image.register_node(3, 7, boot, {.disk = 1, .stores = 2, .renewed = {}});
+  image.create("a", {kAll, kAll});
+  image.register_node(3, 7, boot, {.disk = 1, .stores = 2, .renewed = {{1, 0}}});
+  const MemberId anew = member(3, 2);
+  CHECK(image.node(3).numbers.renewed == std::vector<StoreNumber>{{1, 2}});
+  CHECK(image.topic("a").replicas_of(GroupId(1)) == Members{member(1), member(2), anew});
+  CHECK(image.topic("a").replicas_of(GroupId(2)) == kAll);
+  CHECK(image.topic("a").is_moving(GroupId(1)));
+  CHECK_FALSE(image.topic("a").is_moving(GroupId(2)));
+  CHECK((*image).is_gone(GroupId(1), member(3)));
+  CHECK_FALSE((*image).is_gone(GroupId(1), anew));
+  CHECK_FALSE((*image).is_gone(GroupId(2), member(3)));
+
+  // Whoever places something does not know of it.
+  image.create("b", {kAll, kAll});
+  CHECK(image.topic("b").replicas_of(GroupId(3)) == Members{member(1), member(2), anew});
+  CHECK(image.topic("b").replicas_of(GroupId(4)) == kAll);
+  image.place(GroupId(4), {member(3, 2), member(1)});
+  CHECK(image.topic("b").replicas_of(GroupId(4)) == Members{member(3), member(1)});
+
+  // What a start says of numbers is what it was given, and what it asks for is new each time.
+  image.register_node(3, 7, {.count = 2, .tag = 1}, {.disk = 1, .stores = 2, .renewed = {{1, 2}}});
+  CHECK(image.node(3).numbers.number_of(1) == 2);
+  image.register_node(3, 7, {.count = 2, .tag = 1},
+                      {.disk = 1, .stores = 2, .renewed = {{0, 0}, {1, 2}}});
+  CHECK(image.node(3).numbers.renewed == std::vector<StoreNumber>{{0, 3}, {1, 2}});
+  CHECK(image.topic("a").replicas_of(GroupId(2)).back() == member(3, 3));
+
+  // Another disk is another member everywhere.
+  image.register_node(3, 8, boot, {.disk = 0, .stores = 4, .renewed = {}});
+  CHECK(image.node(3).numbers == StoreNumbers{.disk = 4, .stores = 4, .renewed = {}});
+  CHECK(image.topic("a").replicas_of(GroupId(1)).back() == member(3, 4));
+  CHECK(image.topic("a").replicas_of(GroupId(2)).back() == member(3, 4));
+}
+
+TEST_CASE("numbers of stores that make no sense are not applied") {
+  MetadataImage image;
+  for (const StoreNumbers& numbers :
+       {StoreNumbers{.disk = 1, .stores = 0, .renewed = {}},
+        StoreNumbers{.disk = 1, .stores = 2, .renewed = {{2, 0}}},
+        StoreNumbers{.disk = 1, .stores = 2, .renewed = {{1, 0}, {0, 0}}},
+        StoreNumbers{.disk = 1, .stores = 2, .renewed = {{1, -1}}}}) {
+    RegisterNodeCommand command;
+    command.node.id = NodeId(1);
+    command.node.numbers = numbers;
+    CHECK_FALSE(image.apply(encode_command(CommandType::register_node, command)).has_value());
+  }
+}
+
 TEST_CASE("a node goes only when nothing is on it, and comes back only with another disk") {
   Image image;
   image.register_node(1, 7, {.count = 1, .tag = 1});
-  const MemberId first = image.node(1).member();
+  const MemberId first = image.node(1).member(GroupId(1));
   image.create("a", {{first}});
   image.apply(CommandType::remove_node, RemoveNodeCommand{NodeId(1)});
   CHECK_FALSE(image.node(1).removed);
   image.place(GroupId(1), {member(2)});
   image.apply(CommandType::remove_node, RemoveNodeCommand{NodeId(1)});
   CHECK_FALSE(image.node(1).removed);  // It is leaving, and has not left.
-  image.apply(CommandType::settle_group, SettleGroupCommand{GroupId(1), {member(2)}});
+  image.apply(CommandType::settle_group,
+              SettleGroupCommand{GroupId(1), image.topic("a").moves.front().version});
   image.apply(CommandType::remove_node, RemoveNodeCommand{NodeId(1)});
   CHECK(image.node(1).removed);
-  CHECK((*image).is_gone(first));
+  CHECK((*image).is_gone(GroupId(1), first));
   image.register_node(1, 7, {.count = 2, .tag = 2});
   CHECK(image.node(1).removed);
   image.register_node(1, 8, {.count = 1, .tag = 3});
   CHECK_FALSE(image.node(1).removed);
-  CHECK(image.node(1).member() != first);
+  CHECK(image.node(1).member(GroupId(1)) != first);
 }
 
 }  // namespace sentinel::consensus

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <tuple>
 #include <utility>
 
@@ -70,35 +71,21 @@ core::Task<void> change_topic(Client* client, std::string name, bool deletes) {
 }  // namespace
 
 const Nemesis::Action Nemesis::kActions[kFaultKinds] = {
-    &Nemesis::crash_one,
-    &Nemesis::crash_all,
-    &Nemesis::pause,
-    &Nemesis::slow_node,
-    &Nemesis::isolate,
-    &Nemesis::cut_one_way,
-    &Nemesis::cut_pair,
-    &Nemesis::cut_ring,
-    &Nemesis::cut_clients,
-    &Nemesis::reset,
-    &Nemesis::flap,
-    &Nemesis::slow_network,
-    &Nemesis::slow_disk,
-    &Nemesis::sync_error,
-    &Nemesis::stuck_write,
-    &Nemesis::disk_full,
-    &Nemesis::rot,
-    &Nemesis::lose_disk,
-    &Nemesis::put_back_old_copy,
-    &Nemesis::swap_disks,
-    &Nemesis::jump_clock,
-    &Nemesis::drift_clock,
-    &Nemesis::join,
-    &Nemesis::move,
-    &Nemesis::elect,
-    &Nemesis::transfer,
-    &Nemesis::grow,
-    &Nemesis::change_topics,
-    &Nemesis::trim,
+    &Nemesis::crash_one,     &Nemesis::crash_all,
+    &Nemesis::pause,         &Nemesis::slow_node,
+    &Nemesis::isolate,       &Nemesis::cut_one_way,
+    &Nemesis::cut_pair,      &Nemesis::cut_ring,
+    &Nemesis::cut_clients,   &Nemesis::reset,
+    &Nemesis::flap,          &Nemesis::slow_network,
+    &Nemesis::slow_disk,     &Nemesis::sync_error,
+    &Nemesis::stuck_write,   &Nemesis::disk_full,
+    &Nemesis::read_error,    &Nemesis::rot,
+    &Nemesis::lose_disk,     &Nemesis::put_back_old_copy,
+    &Nemesis::swap_disks,    &Nemesis::jump_clock,
+    &Nemesis::drift_clock,   &Nemesis::join,
+    &Nemesis::move,          &Nemesis::elect,
+    &Nemesis::transfer,      &Nemesis::grow,
+    &Nemesis::change_topics, &Nemesis::trim,
     &Nemesis::come_back,
 };
 
@@ -128,10 +115,21 @@ bool Nemesis::is_well(NodeId node) const {
 
 /// Another disk may only be hurt once all others have everything.
 bool Nemesis::may_damage(NodeId node) const {
-  const bool others_fine = std::ranges::all_of(brokers_, [](const auto& each) {
-    return !each.second.damaged && !each.second.own_disk.has_value();
+  const bool others_fine = std::ranges::all_of(brokers_, [this](const auto& each) {
+    return !is_damaged(each.first) && !each.second.own_disk.has_value();
   });
   return others_fine && is_well(node) && oracle_.is_fully_replicated();
+}
+
+/// Whether something that has rotted still stands where it did, or could not be read.
+bool Nemesis::is_damaged(NodeId node) const {
+  const auto& before = brokers_.at(node).before_read_error;
+  if (before.has_value() && *before == numbers_of(node)) return true;
+  const DiskImage& image = world_.disk(node).image();
+  return std::ranges::any_of(brokers_.at(node).rotten, [&](const auto& each) {
+    const auto& [path, inode] = each;
+    return image.find(path).inode == inode;
+  });
 }
 
 void Nemesis::fail(std::string what) {
@@ -350,11 +348,26 @@ bool Nemesis::disk_full(const Fault& fault, Random& random) {
   return true;
 }
 
+/// The node makes the store anew from what others have: as if it had lost it.
+bool Nemesis::read_error(const Fault& fault, Random& random) {
+  const NodeId a = node_a(fault);
+  if (!may_damage(a)) return false;
+  brokers_[a].failing = true;  // It can't start where what it reads then fails.
+  brokers_[a].before_read_error = numbers_of(a);
+  world_.disk(a).fail_next(core::OpCode::read, "table-", 1 + static_cast<int>(random.below(6)),
+                           EIO);
+  later(Millis(2000), [this, a] {
+    if (world_.disk(a).take_back(core::OpCode::read)) brokers_[a].before_read_error.reset();
+  });
+  return true;
+}
+
 void Nemesis::wipe(NodeId node) {
   world_.disk(node).image() = empty_disk();
   world_.disk(node).clear_faults();
   oracle_.forget(consensus::NodeId(static_cast<std::int32_t>(node)));
-  brokers_[node].damaged = false;
+  brokers_[node].rotten.clear();
+  brokers_[node].before_read_error.reset();
 }
 
 bool Nemesis::rot(const Fault& fault, Random& random) {
@@ -368,8 +381,8 @@ bool Nemesis::rot(const Fault& fault, Random& random) {
     const std::string& file = files[random.below(files.size())];
     const std::uint64_t size = image.size(image.find(file).inode);
     image.flip(file, random.below(size), static_cast<std::uint8_t>(1 + random.below(255)));
+    brokers_[a].rotten.emplace_back(file, image.find(file).inode);
   }
-  brokers_[a].damaged = true;
   start_after(a, fault.lasts);
   return true;
 }
@@ -420,10 +433,12 @@ bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
   crash(a, random);
   DiskImage copy = world_.disk(a).image();
   start_after(a, Millis(100));
-  later(fault.lasts + Millis(3000), [this, a, copy] {
+  // Who has not met the disk since its last start can't know that this is a copy.
+  auto all_met = std::make_shared<bool>(false);
+  later(fault.lasts + Millis(2000), [this, all_met] { *all_met = all_started(); });
+  later(fault.lasts + Millis(3000), [this, a, copy, all_met] {
     const bool has_been_up = is_well(a) && program(a)->broker() != nullptr;
-    // Others that have just been started may not know yet of the start that the copy lacks.
-    if (!has_been_up || !may_damage(a) || !all_started()) return;
+    if (!has_been_up || !may_damage(a) || !*all_met) return;
     world_.crash(a);
     give_foreign_disk(a, copy, "old copy");
     later(Millis(4000), [this, a] { give_back_disk(a); });
@@ -592,7 +607,11 @@ void Nemesis::look_after() {
 
 /// It has ended, or could not start.
 void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
-  if (!broker.failing && !broker.damaged) {
+  const bool damaged = is_damaged(node);
+  const bool by_itself = is_up(node) && program(node)->error().find("/store-") != std::string::npos;
+  if (damaged && by_itself && !broker.failing)
+    fail(fmt::format("node {} does not make up for damage: {}", node, program(node)->error()));
+  if (!broker.failing && !damaged) {
     const auto& failure = world_.failure(node);
     fail(fmt::format("node {} {}", node,
                      is_up(node) ? fmt::format("can't start: {}", program(node)->error())
@@ -600,7 +619,7 @@ void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
                                                failure.has_value() ? failure->message : "why?")));
   }
   if (is_up(node)) world_.crash(node);
-  if (broker.damaged) wipe(node);
+  if (damaged) wipe(node);
   if (over_) {
     start(node);
   } else {
@@ -619,21 +638,26 @@ void Nemesis::end_all() {
     world_.set_turn_cost(node, kUsualTurn);
     world_.set_wall_offset(node, {});
     world_.set_clock_rate(node, 1);
-    any_damaged |= broker.damaged || broker.own_disk.has_value();
+    any_damaged |= is_damaged(node) || broker.own_disk.has_value();
     if (!broker.present) continue;
     if (is_up(node)) world_.resume(node);
     give_back_disk(node);
-    // What has rotted is replaced, as an operator would who has been told.
-    if (broker.damaged) {
-      if (is_up(node)) world_.crash(node);
-      wipe(node);
-    }
     start(node);
   }
   if (!scenario_.core_only || any_damaged || !oracle_.is_fully_replicated()) return;
   Random random = world_.random("end");
   away_ = static_cast<NodeId>(some_present(random, 1).front());
   crash(away_, random);
+}
+
+bool Nemesis::all_cleared() const {
+  return std::ranges::all_of(brokers_, [this](const auto& each) {
+    const DiskImage& image = world_.disk(each.first).image();
+    const auto data = image.find("/data").inode;
+    if (!each.second.present || data == 0) return true;
+    return std::ranges::none_of(
+        image.names(data), [](const std::string& name) { return name.starts_with("damaged-"); });
+  });
 }
 
 bool Nemesis::all_started() {

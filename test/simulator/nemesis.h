@@ -34,6 +34,11 @@ class Nemesis {
   [[nodiscard]] const std::string& violation() const { return violation_; }
   /// Whether all that are to be there are, and have started.
   [[nodiscard]] bool all_started();
+  [[nodiscard]] bool is_opening(NodeId node) {
+    return is_up(node) && program(node)->broker() == nullptr && program(node)->error().empty();
+  }
+  /// Whether no node keeps a damaged store beside the one in its place.
+  [[nodiscard]] bool all_cleared() const;
   /// Not one from another node, or an old copy.
   [[nodiscard]] bool has_own_disk(NodeId node) const {
     return !brokers_.at(node).own_disk.has_value();
@@ -45,7 +50,11 @@ class Nemesis {
   /// What a node is in for.
   struct Broker {
     bool present = false;  ///< Has been started, or is to be.
-    bool damaged = false;  ///< Its disk has rotted: it may refuse to start, or fail.
+    /// Files of its disk that have rotted. What it finds of it it is to make up for by itself.
+    std::vector<std::pair<std::string, test::InodeId>> rotten;
+    /// A read of a table fails, or has: until the node is another member, it may be about to make
+    /// a store anew.
+    std::optional<consensus::StoreNumbers> before_read_error;
     bool failing = false;  ///< An operation of its disk fails.
     bool restarting = false;
     test::DiskOptions usual_disk;
@@ -75,6 +84,7 @@ class Nemesis {
   bool sync_error(const Fault& fault, Random& random);
   bool stuck_write(const Fault& fault, Random& random);
   bool disk_full(const Fault& fault, Random& random);
+  bool read_error(const Fault& fault, Random& random);
   bool rot(const Fault& fault, Random& random);
   bool lose_disk(const Fault& fault, Random& random);
   bool put_back_old_copy(const Fault& fault, Random& random);
@@ -99,6 +109,10 @@ class Nemesis {
   [[nodiscard]] bool is_up(NodeId node) const { return world_.is_up(node); }
   [[nodiscard]] bool is_well(NodeId node) const;
   [[nodiscard]] bool may_damage(NodeId node) const;
+  [[nodiscard]] bool is_damaged(NodeId node) const;
+  [[nodiscard]] consensus::StoreNumbers numbers_of(NodeId node) const {
+    return oracle_.numbers_of(consensus::NodeId(static_cast<std::int32_t>(node)));
+  }
   test::BrokerProgram* program(NodeId node);
   void crash(NodeId node, Random& random);
   void start(NodeId node);

@@ -45,6 +45,10 @@ class Oracle::Life final : public consensus::RaftProbe {
     commits_[id] = raft.commit_index();
     Group& group = oracle_.groups_[id];
     const auto known = group.members.find(raft.self());
+    // A node that has become another member has made its store anew.
+    for (auto& [member, its] : group.members)
+      its.lost |=
+          member < raft.self() && consensus::node_of(member) == consensus::node_of(raft.self());
     if (known == group.members.end()) return;
     // A group that went elsewhere and has come back begins anew: until it has caught up, and with
     // that knows the term, it has no vote.
@@ -185,7 +189,6 @@ void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
   const Term term = raft.log().term_at(commit).value_or(Term(0));
   if (raft.is_leader() && term != raft.term())
     fail("R6", id, raft, "counted entry {} of term {} as committed", commit, term);
-  const auto& voters = raft.configuration().voters;
   const auto has = [&](MemberId voter) {
     const auto member = group.members.find(voter);
     if (member == group.members.end()) return false;
@@ -193,10 +196,19 @@ void Oracle::check_majority(GroupId id, Group& group, const Raft& raft) {
       return each.first >= term && each.second >= commit;
     });
   };
-  const auto count = std::ranges::count_if(voters, has);
-  if (static_cast<std::size_t>(count) * 2 <= voters.size())
-    fail("R7", id, raft, "committed entry {}, which {} of {} voters have on disk", commit, count,
-         voters.size());
+  // Members that were proposed after it was committed, and before this was told, don't count yet.
+  const auto& all = raft.configurations();
+  const bool by_majority = std::ranges::any_of(all, [&](const auto& placed) {
+    const bool is_last = &placed == &all.back() || (&placed + 1)->index > commit;
+    const auto& voters = placed.configuration.voters;
+    const auto count = static_cast<std::size_t>(std::ranges::count_if(voters, has));
+    return is_last && count * 2 > voters.size();
+  });
+  if (!by_majority) {
+    const auto& voters = raft.configuration().voters;
+    fail("R7", id, raft, "committed entry {}, which {} of {} voters have on disk", commit,
+         std::ranges::count_if(voters, has), voters.size());
+  }
   group.commit = commit;
   group.configuration = raft.configuration();
 }
@@ -288,6 +300,11 @@ std::vector<consensus::NodeId> Oracle::nodes_of(std::string_view name,
   for (const MemberId member : topic->replicas[static_cast<std::size_t>(partition)])
     nodes.push_back(consensus::node_of(member));
   return nodes;
+}
+
+consensus::StoreNumbers Oracle::numbers_of(consensus::NodeId node) const {
+  const auto known = image_.nodes().find(node);
+  return known == image_.nodes().end() ? consensus::StoreNumbers() : known->second.numbers;
 }
 
 consensus::NodeId Oracle::controller() const {

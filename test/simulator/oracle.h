@@ -47,6 +47,8 @@ class Oracle {
   /// Where a partition is to be; empty for one that is not known.
   [[nodiscard]] std::vector<consensus::NodeId> nodes_of(std::string_view topic,
                                                         std::int32_t partition) const;
+  /// Which members a node is, as the cluster knows.
+  [[nodiscard]] consensus::StoreNumbers numbers_of(consensus::NodeId node) const;
   /// Who was elected last to control the cluster; 0 before anybody was.
   [[nodiscard]] consensus::NodeId controller() const;
   [[nodiscard]] std::uint64_t committed_entries() const { return committed_entries_; }

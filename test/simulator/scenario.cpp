@@ -32,13 +32,14 @@ constexpr std::array<KindInfo, kFaultKinds> kKinds{{
     {"flap", 1, Millis(4000)},        {"slow_network", 1, Millis(4000)},
     {"slow_disk", 3, Millis(6000)},   {"sync_error", 2, Millis(3000)},
     {"stuck_write", 1, Millis(5000)}, {"disk_full", 1, Millis(4000)},
-    {"rot", 1, Millis(2000)},         {"wipe", 1, Millis(2000)},
-    {"stale", 1, Millis(3000)},       {"swap", 1, Millis(2000)},
-    {"clock_jump", 1, Millis(5000)},  {"clock_drift", 1, Millis(9000)},
-    {"join", 1, Millis(0)},           {"move", 3, Millis(0)},
-    {"elect", 1, Millis(0)},          {"transfer", 3, Millis(0)},
-    {"grow", 1, Millis(0)},           {"topics", 1, Millis(0)},
-    {"trim", 3, Millis(0)},           {"come_back", 2, Millis(4000)},
+    {"read_error", 1, Millis(0)},     {"rot", 3, Millis(2000)},
+    {"wipe", 1, Millis(2000)},        {"stale", 2, Millis(3000)},
+    {"swap", 1, Millis(2000)},        {"clock_jump", 1, Millis(5000)},
+    {"clock_drift", 1, Millis(9000)}, {"join", 1, Millis(0)},
+    {"move", 3, Millis(0)},           {"elect", 1, Millis(0)},
+    {"transfer", 3, Millis(0)},       {"grow", 1, Millis(0)},
+    {"topics", 1, Millis(0)},         {"trim", 3, Millis(0)},
+    {"come_back", 2, Millis(4000)},
 }};
 
 /// Each seed has a random part of all kinds: what is left out gives others room (swarm testing).

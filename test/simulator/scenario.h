@@ -37,10 +37,11 @@ enum class FaultKind : std::uint8_t {
   sync_error,   ///< A sync of node a's log fails: it ends itself.
   stuck_write,  ///< One write to the log of node a takes long, while others go on.
   disk_full,
-  rot,    ///< Bytes change on the disk of node a while it is down.
-  wipe,   ///< Node a comes back with an empty disk.
-  stale,  ///< Node a comes back with an old copy of its disk, and must be refused.
-  swap,   ///< Nodes a and b come back with each other's disks, and must be refused.
+  read_error,  ///< A read of a table of node a fails.
+  rot,         ///< Bytes change on the disk of node a while it is down.
+  wipe,        ///< Node a comes back with an empty disk.
+  stale,       ///< Node a comes back with an old copy of its disk, and must be refused.
+  swap,        ///< Nodes a and b come back with each other's disks, and must be refused.
   // Clocks.
   clock_jump,   ///< Node a's wall clock is off.
   clock_drift,  ///< Node a's time runs at another rate.

@@ -60,8 +60,11 @@ class Simulation {
     acknowledged_ = verdict.acknowledged;
     if (!verdict.good()) return fail("history: " + verdict.summary());
     for (const NodeId broker : brokers_) {
-      if (world_.is_up(broker) && !world_.stop(broker))
+      if (!world_.is_up(broker) || world_.stop(broker)) continue;
+      // One that was opening its directory anew waits for others, until it is killed.
+      if (!nemesis_.is_opening(broker))
         return fail(fmt::format("liveness: node {} does not stop", broker));
+      world_.crash(broker);
     }
   }
 
@@ -168,6 +171,8 @@ class Simulation {
         !run_until([&] { return oracle_.is_fully_replicated(); }, kLivenessLimit))
       return fail("liveness: replicas lack records a minute after the last fault: " +
                   oracle_.lack());
+    if (!scenario_.core_only && !run_until([&] { return nemesis_.all_cleared(); }, kLivenessLimit))
+      return fail("liveness: a damaged store is kept a minute after the last fault");
   }
 
   const Scenario& scenario_;

@@ -18,7 +18,7 @@ class SimBroker final : public NodeProgram {
  public:
   explicit SimBroker(const NodeContext& context) : stop_(*context.shards.front()) {
     layout_.data_directory = "/data";
-    layout_.identity.store_count = 1;
+    layout_.identity.numbers = {.disk = 1, .stores = 1, .renewed = {}};
     layout_.create = context.life == 1;
     layout_.memtable_bytes = 300 << 10;
     layout_.wal.segment_bytes = 512 << 10;

@@ -58,7 +58,9 @@ class ReplicaHost final : public consensus::RaftHost {
   ReplicaHost(std::uint64_t seed, consensus::RaftProbe* probe, OnSent on_sent)
       : random_(seed), probe_(probe), on_sent_(std::move(on_sent)) {}
 
-  [[nodiscard]] consensus::MemberId self() const override { return kReplicaSelf; }
+  [[nodiscard]] consensus::MemberId self(consensus::GroupId /*group*/) const override {
+    return kReplicaSelf;
+  }
   [[nodiscard]] core::Random& random() override { return random_; }
   [[nodiscard]] consensus::RaftOptions options() const override;
   void add(consensus::Replica& /*replica*/) override {}

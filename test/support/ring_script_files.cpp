@@ -244,6 +244,12 @@ Task<void> renames(Shard& shard, Transcript& log, std::string in) {
   log.note("unlink d", co_await on_path(shard, OpCode::unlink_file, in + "/d"));
   log.note("unlink d again", co_await on_path(shard, OpCode::unlink_file, in + "/d"));
   log.note("unlink a directory", co_await on_path(shard, OpCode::unlink_file, in));
+  log.note("remove it with files in it", co_await on_path(shard, OpCode::remove_directory, in));
+  const std::string empty = in + "/empty";
+  co_await on_path(shard, OpCode::make_directory, empty);
+  log.note("remove an empty one", co_await on_path(shard, OpCode::remove_directory, empty));
+  log.note("remove it again", co_await on_path(shard, OpCode::remove_directory, empty));
+  log.note("remove a file", co_await on_path(shard, OpCode::remove_directory, in + "/c"));
 }
 
 Task<void> stats(Shard& shard, Transcript& log, std::string in) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdlib>
+#include <utility>
 
 namespace sentinel::test {
 
@@ -15,6 +16,29 @@ BrokerProgram::BrokerProgram(const NodeContext& context, Options options)
 
 Task<void> BrokerProgram::run(Shard& shard) {
   if (shard.id() != 0) co_return;
+  if (std::getenv("SENTINEL_SIM_LOG") != nullptr) {
+    log_ = std::make_unique<core::Log>(core::LogLevel::debug, [id = context_.node](auto line) {
+      fmt::print(stderr, "node {}: {}\n", id, line);
+    });
+  }
+  for (bool again = true; again;) {
+    again = false;
+    auto opened = co_await Node::open(context_.shards, node_options(), log_.get());
+    if (!opened) {
+      again = opened.error().step == net::kafka::StartStep::again;
+      if (again) continue;
+      error_ = opened.error().error.message;
+      co_return;
+    }
+    node_ = std::move(*opened);
+    while (!stopping_ && !restarting_) co_await stop_.wait();
+    co_await node_->close();
+    node_.reset();
+    again = std::exchange(restarting_, false) && !stopping_;
+  }
+}
+
+net::kafka::NodeOptions BrokerProgram::node_options() {
   net::kafka::NodeOptions options;
   options.data_directory = "/data";
   options.port = kBrokerPort;
@@ -28,19 +52,11 @@ Task<void> BrokerProgram::run(Shard& shard) {
                              .address = {.host = fmt::format("node-{}", node), .port = kPeerPort}});
   }
   if (!options_.cluster.empty()) options.node_id = static_cast<std::int32_t>(context_.node);
-  if (std::getenv("SENTINEL_SIM_LOG") != nullptr) {
-    log_ = std::make_unique<core::Log>(core::LogLevel::debug, [id = context_.node](auto line) {
-      fmt::print(stderr, "node {}: {}\n", id, line);
-    });
-  }
-  auto opened = co_await Node::open(context_.shards, std::move(options), log_.get());
-  if (!opened) {
-    error_ = opened.error().error.message;
-    co_return;
-  }
-  node_ = std::move(*opened);
-  while (!stopping_) co_await stop_.wait();
-  co_await node_->close();
+  options.restart = [this] {
+    restarting_ = true;
+    stop_.notify_all();
+  };
+  return options;
 }
 
 void BrokerProgram::request_stop() {

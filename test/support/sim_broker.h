@@ -36,11 +36,14 @@ class BrokerProgram final : public NodeProgram {
   [[nodiscard]] net::kafka::Node* broker() { return node_.get(); }
 
  private:
+  net::kafka::NodeOptions node_options();
+
   const NodeContext context_;
   std::unique_ptr<core::Log> log_;  // With SENTINEL_SIM_LOG in the environment.
   const Options options_;
   core::Signal stop_;
   bool stopping_ = false;
+  bool restarting_ = false;
   std::string error_;
   std::unique_ptr<net::kafka::Node> node_;
 };

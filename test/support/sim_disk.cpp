@@ -51,7 +51,8 @@ bool may_change(const Operation& operation) {
     return (operation.flags & (open_flags::create | open_flags::truncate)) != 0;
   }
   return code == OpCode::write || is_sync(code) || is_resize(code) || code == OpCode::rename_file ||
-         code == OpCode::unlink_file || code == OpCode::make_directory;
+         code == OpCode::unlink_file || code == OpCode::make_directory ||
+         code == OpCode::remove_directory;
 }
 
 const LatencyModel& latency_of(const DiskOptions& options, OpCode code) {
@@ -83,6 +84,10 @@ void SimDisk::fail_next(OpCode code, std::string path, int nth, int error) {
 
 void SimDisk::delay_next(OpCode code, std::string path, int nth, core::Duration longer) {
   faults_.push_back({.code = code, .path = std::move(path), .nth = nth, .longer = longer});
+}
+
+bool SimDisk::take_back(OpCode code) {
+  return std::erase_if(faults_, [code](const Fault& fault) { return fault.code == code; }) > 0;
 }
 
 void SimDisk::crash(const CrashPolicy& policy) {
@@ -149,6 +154,7 @@ void SimDisk::execute(const Operation& operation, Handle handle, Ticket& ticket)
     case OpCode::rename_file: ticket.result = rename(operation); return;
     case OpCode::unlink_file: ticket.result = unlink(operation); return;
     case OpCode::make_directory: ticket.result = make_directory(operation); return;
+    case OpCode::remove_directory: ticket.result = remove_directory(operation); return;
     case OpCode::lock_file: ticket.result = lock(operation.handle); return;
     case OpCode::read:
     case OpCode::write: begin_transfer(operation, ticket); return;
@@ -312,6 +318,16 @@ std::int64_t SimDisk::make_directory(const Operation& operation) {
   if (place.inode != 0) return -EEXIST;
   if (used_bytes() >= options.capacity_bytes) return -ENOSPC;
   image_.create(place, true);
+  return 0;
+}
+
+std::int64_t SimDisk::remove_directory(const Operation& operation) {
+  const DiskImage::Place place = image_.find(operation.path);
+  if (place.error != 0) return place.error;
+  if (place.inode == 0) return -ENOENT;
+  if (!image_.is_directory(place.inode)) return -ENOTDIR;
+  if (!image_.names(place.inode).empty()) return -ENOTEMPTY;
+  image_.unlink(place);
   return 0;
 }
 

@@ -56,6 +56,8 @@ class SimDisk {
   void fail_next(core::OpCode code, std::string path, int nth, int error);
   /// It takes `longer` than it would.
   void delay_next(core::OpCode code, std::string path, int nth, core::Duration longer);
+  /// Takes back what has not happened yet to operations of a kind. Whether there was any.
+  bool take_back(core::OpCode code);
   [[nodiscard]] std::size_t faults_left() const { return faults_.size(); }
   void clear_faults() { faults_.clear(); }
 
@@ -113,6 +115,7 @@ class SimDisk {
   std::int64_t rename(const core::Operation& operation);
   std::int64_t unlink(const core::Operation& operation);
   std::int64_t make_directory(const core::Operation& operation);
+  std::int64_t remove_directory(const core::Operation& operation);
   std::int64_t close(core::Handle handle);
   std::int64_t lock(core::Handle handle);
   std::int64_t read(const Ticket& ticket, const core::Operation& operation);

@@ -217,6 +217,7 @@ void SimNetwork::submit(SimHost& host, Pending pending) {
     case OpCode::rename_file:
     case OpCode::unlink_file:
     case OpCode::make_directory:
+    case OpCode::remove_directory:
     case OpCode::list_directory:
     case OpCode::stat_path:
     case OpCode::lock_file:
