@@ -113,6 +113,10 @@ rename a missing file -> ENOENT
 unlink d -> 0
 unlink d again -> ENOENT
 unlink a directory -> EISDIR
+remove it with files in it -> ENOTEMPTY
+remove an empty one -> 0
+remove it again -> ENOENT
+remove a file -> ENOTDIR
 stat a file -> 0
 it is a file of size -> 1
 stat a directory -> 0
