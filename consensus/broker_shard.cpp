@@ -39,6 +39,16 @@ constexpr core::Duration kCatchUpPause = std::chrono::milliseconds(200);
 /// Of where a damaged store lies until the new one has everything.
 std::string aside_prefix(std::uint32_t store) { return fmt::format("damaged-store-{}-", store); }
 
+core::Task<core::Result<std::uint64_t>> bytes_in(core::Shard& shard, std::string directory) {
+  std::uint64_t bytes = 0;
+  SENTINEL_CO_TRY(names, co_await core::list_directory(shard, directory));
+  for (const std::string& name : names) {
+    SENTINEL_CO_TRY(stat, co_await core::stat_path(shard, fmt::format("{}/{}", directory, name)));
+    bytes += stat.size_bytes;
+  }
+  co_return bytes;
+}
+
 core::Task<core::Status> remove_store(core::Shard& shard, std::string directory) {
   SENTINEL_CO_TRY(names, co_await core::list_directory(shard, directory));
   for (const std::string& name : names) {
@@ -160,7 +170,16 @@ core::Task<core::Status> BrokerShard::set_aside(std::uint32_t store, std::string
   const auto stands = co_await core::stat_path(shard_, directory);
   if (!stands && stands.error().code == core::Errc::not_found) co_return core::Status();
   SENTINEL_CO_CHECK(co_await core::rename_file(shard_, directory, aside));
-  co_return co_await core::sync_directory(shard_, layout_.data_directory);
+  SENTINEL_CO_CHECK(co_await core::sync_directory(shard_, layout_.data_directory));
+  // The new one needs as much space. That others have it all is known since it has its number.
+  SENTINEL_CO_TRY(needed, co_await bytes_in(shard_, aside));
+  SENTINEL_CO_TRY(free, co_await core::free_space(shard_, layout_.data_directory));
+  if (free > needed + needed / 4) co_return core::Status();
+  if (layout_.log != nullptr) {
+    layout_.log->write(core::LogLevel::warn,
+                       "there is no space for {} beside the new store: it is removed", aside);
+  }
+  co_return co_await remove_store(shard_, aside);
 }
 
 /// Others have made up for what was damaged: it is of no use any more.
@@ -333,6 +352,7 @@ core::Task<void> BrokerShard::erase_partition(GroupId group) {
 }
 
 core::Task<Result<std::optional<EntryKey>>> BrokerShard::oldest_entry(GroupId group) {
+  if (!is_home_of(group)) co_return std::unexpected(Errc::storage_error);
   lsm::Db& db = store_of(group);
   auto ranges = co_await Replica::stored_ranges(db, group);
   if (!ranges) co_return std::unexpected(Errc::storage_error);
@@ -350,6 +370,7 @@ core::Task<Result<BrokerShard::Use>> BrokerShard::partition(GroupId group) {
   if (found == slots_.end() && !image_->has_group(group))
     co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (found == slots_.end() && !is_placed_here(group)) co_return std::unexpected(Errc::not_leader);
+  if (!is_home_of(group)) co_return std::unexpected(Errc::storage_error);  // It is damaged.
   if (found == slots_.end()) found = slots_.emplace(group, std::make_unique<Slot>(shard_)).first;
   Slot& slot = *found->second;
   if (slot.dropping) co_return std::unexpected(Errc::unknown_topic_or_partition);
@@ -583,6 +604,15 @@ void BrokerShard::on_role(const Replica& replica) {
        .in_sync = replica.is_leader() ? raft_.in_sync(replica.group()) : std::vector<NodeId>()});
   if (std::exchange(telling_, true)) return;
   scope_.spawn(tell_leaders());
+}
+
+void BrokerShard::on_lost_entries(const Replica& replica) {
+  note_damage(
+      layout_.identity.numbers.store_of(replica.group()),
+      {core::Errc::corruption,
+       fmt::format("group {} ends at entry {}, and has acknowledged more: the drive has lost "
+                   "what it said it had written",
+                   replica.group(), replica.last().index)});
 }
 
 core::Task<void> BrokerShard::tell_leaders() {

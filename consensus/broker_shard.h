@@ -67,7 +67,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   core::Task<core::Status> start(std::vector<BrokerShard*> peers);
   core::Task<void> close();
 
-  /// What open() has left out. Not empty: it is of no use but to be closed.
+  /// What open() has left out: the groups of these stores are not served.
   [[nodiscard]] const std::vector<StoreDamage>& damaged() const { return damaged_; }
   /// Called when damage shows later, maybe again and again; where another node may make up for it.
   std::function<void(StoreDamage)> on_damage;
@@ -192,6 +192,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   [[nodiscard]] Configuration base_of(GroupId group) const;
   [[nodiscard]] bool is_placed_here(GroupId group) const;
   void on_role(const Replica& replica) override;
+  void on_lost_entries(const Replica& replica) override;
   core::Task<void> tell_leaders();
   core::Task<void> open_replicated(std::vector<GroupId> groups);
   void note_placement(const MetadataImage& before);

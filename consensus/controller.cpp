@@ -263,16 +263,15 @@ core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
 /// Those that have registered, and those that take part in the controller's group and have not yet.
 std::vector<PlaceableNode> Controller::placeable_nodes() const {
   std::vector<PlaceableNode> nodes;
-  const auto is_alive = [this](NodeId id) { return id == self_ || is_alive_(id); };
   for (const auto& [id, node] : image_.nodes()) {
     // Which member of the node it is in the group is known once that has its number.
     if (!node.removed)
-      nodes.push_back({.id = id, .member = node.member(kControllerGroup), .alive = is_alive(id)});
+      nodes.push_back({.id = id, .member = node.member(kControllerGroup), .alive = is_there(id)});
   }
   for (const MemberId member : replica_.raft().configuration().voters) {
     const NodeId id = node_of(member);
     if (!image_.nodes().contains(id))
-      nodes.push_back({.id = id, .member = member, .alive = is_alive(id)});
+      nodes.push_back({.id = id, .member = member, .alive = is_there(id)});
   }
   return nodes;
 }
@@ -333,14 +332,21 @@ core::Task<Result<BrokerNode>> Controller::take_in(BrokerNode node) {
   co_return registered->second;
 }
 
-/// Whether others have, or are about to have, all that a store has: none of the other members of
-/// its groups is being made anew itself, and they are a majority.
+/// Whether others have, or are about to have, all that a store has, and can bring it back: a
+/// majority of each of its groups is there without it, and none of the other members is being made
+/// anew.
 Result<void> Controller::may_renew(const BrokerNode& node, std::uint32_t store) const {
   constexpr std::size_t kEnough = 3;
   const auto is_recovering = [&](GroupId group, const std::vector<MemberId>& members) {
     return std::ranges::any_of(members, [&](MemberId member) {
       return node_of(member) != node.id && image_.is_gone(group, member);
     });
+  };
+  const auto can_go_on = [&](const std::vector<MemberId>& members) {
+    const auto others = std::ranges::count_if(members, [&](MemberId member) {
+      return node_of(member) != node.id && is_there(node_of(member));
+    });
+    return static_cast<std::size_t>(others) > members.size() / 2;
   };
   for (const auto& [name, topic] : image_.topics()) {
     for (std::int32_t i = 0; i < topic.partition_count; ++i) {
@@ -349,11 +355,13 @@ Result<void> Controller::may_renew(const BrokerNode& node, std::uint32_t store) 
       if (node.numbers.store_of(group) != store || !topic.is_placed_on(group, self)) continue;
       const PartitionMove* move = topic.move_of(PartitionIndex(i));
       const std::vector<MemberId>& replicas = topic.replicas_of(group);
-      const std::vector<MemberId>& before = move == nullptr ? replicas : move->before;
-      if (replicas.size() < kEnough || before.size() < kEnough)
-        return std::unexpected(Errc::only_copy);
-      if (move != nullptr && (is_recovering(group, before) || is_recovering(group, move->leaving)))
-        return std::unexpected(Errc::recovering);
+      const std::size_t fewest = move == nullptr ? replicas.size() : move->fewest;
+      if (fewest < kEnough) return std::unexpected(Errc::only_copy);
+      if (!can_go_on(replicas)) return std::unexpected(Errc::recovering);
+      if (move == nullptr) continue;
+      const bool others_recover =
+          is_recovering(group, move->before) || is_recovering(group, move->leaving);
+      if (others_recover || !can_go_on(move->before)) return std::unexpected(Errc::recovering);
     }
   }
   const std::vector<MemberId>& voters = replica_.raft().configuration().voters;
@@ -361,7 +369,7 @@ Result<void> Controller::may_renew(const BrokerNode& node, std::uint32_t store) 
   const bool votes = std::ranges::find(voters, self) != voters.end();
   if (node.numbers.store_of(kControllerGroup) != store || !votes) return {};
   if (image_.nodes().size() < kEnough) return std::unexpected(Errc::only_copy);
-  if (voters.size() < kEnough || is_recovering(kControllerGroup, voters))
+  if (voters.size() < kEnough || is_recovering(kControllerGroup, voters) || !can_go_on(voters))
     return std::unexpected(Errc::recovering);
   return {};
 }
@@ -442,7 +450,7 @@ core::Task<Result<void>> Controller::remove_node(NodeId id) {
   if (known == image_.nodes().end() || known->second.removed)
     co_return std::unexpected(Errc::unknown_node);
   if (image_.is_in_use(id)) co_return std::unexpected(Errc::node_in_use);
-  if (id == self_ || is_alive_(id)) co_return std::unexpected(Errc::node_is_alive);
+  if (is_there(id)) co_return std::unexpected(Errc::node_is_alive);
   const auto done =
       co_await propose(encode_command(CommandType::remove_node, RemoveNodeCommand{id}));
   if (!done) co_return std::unexpected(done.error());

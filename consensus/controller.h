@@ -117,6 +117,7 @@ class Controller final : public StateMachine {
       core::Uuid id, std::int32_t count, const std::vector<std::vector<NodeId>>& assignment) const;
   [[nodiscard]] std::vector<PlaceableNode> placeable_nodes() const;
   core::Task<Result<BrokerNode>> take_in(BrokerNode node);
+  [[nodiscard]] bool is_there(NodeId id) const { return id == self_ || is_alive_(id); }
   [[nodiscard]] Result<void> may_renew(const BrokerNode& node, std::uint32_t store) const;
   core::Task<void> publish_loop();
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "consensus/entry_key.h"
 #include "consensus/record_batch.h"
 
@@ -36,6 +38,9 @@ core::Task<core::Result<DataCheck>> check_data(
   if (!directory) co_return std::unexpected(std::move(directory).error());
   DataCheck check{.identity = (*directory)->identity(), .stores = {}};
   for (std::uint32_t store = 0; store < check.identity.numbers.stores; ++store) {
+    // What stands there is to be made anew by the next start.
+    const auto& to_make = check.identity.to_make;
+    if (std::ranges::find(to_make, store) != to_make.end()) continue;
     lsm::StoreCheckOptions options;
     options.directory = fmt::format("{}/store-{}", (*directory)->path(), store);
     options.store_id = check.identity.store_id(store);

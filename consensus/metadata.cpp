@@ -238,7 +238,8 @@ std::vector<MemberId> MetadataImage::first_replicas_of(GroupId group) const {
 
 bool MetadataImage::is_gone(GroupId group, MemberId member) const {
   const auto node = nodes_.find(node_of(member));
-  return node != nodes_.end() && (node->second.removed || node->second.member(group) != member);
+  // Numbers only grow: a member that is not known yet is there.
+  return node != nodes_.end() && (node->second.removed || member < node->second.member(group));
 }
 
 bool MetadataImage::is_in_use(NodeId node) const {
@@ -265,8 +266,12 @@ void MetadataImage::place(GroupId group, std::vector<MemberId> replicas) {
   if (now == replicas) return;
   auto move = std::ranges::lower_bound(topic->moves, partition, {}, &PartitionMove::partition);
   if (move == topic->moves.end() || move->partition != partition)
-    move = topic->moves.insert(
-        move, {.partition = partition, .before = now, .leaving = {}, .version = 0});
+    move = topic->moves.insert(move, {.partition = partition,
+                                      .before = now,
+                                      .leaving = {},
+                                      .fewest = static_cast<std::uint32_t>(now.size()),
+                                      .version = 0});
+  move->fewest = std::min(move->fewest, static_cast<std::uint32_t>(replicas.size()));
   move->version = version_;
   std::vector<MemberId>& leaving = move->leaving;
   leaving.insert(leaving.end(), now.begin(), now.end());
@@ -365,6 +370,7 @@ core::Result<MetadataImage> MetadataImage::decode(core::ByteSpan bytes) {
     image.insert(std::move(topic));
   }
   for (BrokerNode& node : stored.nodes) {
+    if (!node.numbers.sound()) return core::fail(core::Errc::corruption, "malformed node");
     const NodeId id = node.id;
     image.nodes_.emplace(id, std::move(node));
   }

@@ -79,6 +79,7 @@ struct PartitionMove {
   std::int32_t partition = 0;
   std::vector<MemberId> before;   ///< Where it was when it last was where it was to be.
   std::vector<MemberId> leaving;  ///< Those that are to go once all replicas have it.
+  std::uint32_t fewest = 0;  ///< Replicas that it was to have at any time since it was settled.
   /// The image's version when this was decided: it may go to and fro, and each time is another.
   std::uint64_t version = 0;
   friend bool operator==(const PartitionMove&, const PartitionMove&) = default;
@@ -86,6 +87,7 @@ struct PartitionMove {
     visit(self.partition);
     visit(self.before);
     visit(self.leaving);
+    visit(self.fewest);
     visit(self.version);
   }
 };

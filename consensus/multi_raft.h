@@ -36,6 +36,8 @@ class PeerTransport {
 class LeadershipObserver {
  public:
   virtual void on_role(const Replica& replica) = 0;
+  /// Raft::has_lost_entries(), for the first time.
+  virtual void on_lost_entries(const Replica& replica) = 0;
 
  protected:
   ~LeadershipObserver() = default;
@@ -62,6 +64,9 @@ class MultiRaft final : public RaftHost {
   void remove(Replica& replica) override;
   void send(Replica& from, std::vector<RaftMessage> messages) override;
   void on_role(Replica& replica) override;
+  void on_lost_entries(Replica& replica) override {
+    if (observer_ != nullptr) observer_->on_lost_entries(replica);
+  }
 
   // From other nodes.
 

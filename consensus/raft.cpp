@@ -148,7 +148,7 @@ bool Raft::has_what_it_had() const { return is_up_to_date(log_.last_position(), 
 /// Also who is on the way out: until its removal is committed it may have what others lack (thesis,
 /// section 4.2.2).
 bool Raft::may_run() const {
-  return !is_leader() && has_what_it_had() &&
+  return !is_leader() && has_what_it_had() && !has_lost_entries_ &&
          std::ranges::any_of(configurations_, [&](const auto& placed) {
            return placed.configuration.has_voter(options_.self);
          });
@@ -211,7 +211,7 @@ void Raft::take(const RaftMessage& message, const VoteRequest& request) {
   const bool only_asked = request.pre && message.term > hard_.term;
   const bool granted = (hard_.vote == message.from || not_bound || only_asked) &&
                        is_up_to_date(request.last, log_.last_position()) &&
-                       is_up_to_date(request.last, had_);
+                       is_up_to_date(request.last, had_) && !has_lost_entries_;
   const VoteAnswer answer{.pre = request.pre, .granted = granted};
   if (!granted) {
     send(message.from, answer);
@@ -462,7 +462,13 @@ void Raft::follow(MemberId leader) {
 
 void Raft::take(const RaftMessage& message, const Heartbeat& heartbeat) {
   follow(message.from);
-  if (heartbeat.commit <= log_.last().index) commit_to(std::max(hard_.commit, heartbeat.commit));
+  if (heartbeat.commit <= log_.last().index) {
+    commit_to(std::max(hard_.commit, heartbeat.commit));
+  } else if (configuration().has_voter(options_.self) && has_what_it_had()) {
+    // A leader tells of no more than what it was told that a follower has. (Who comes back and has
+    // erased its log may be taken for one that has it, by a late answer.)
+    has_lost_entries_ = true;
+  }
   send(message.from, HeartbeatAnswer{heartbeat.round});
 }
 

@@ -190,6 +190,9 @@ class Raft {
     const auto* leader = std::get_if<Leader>(&role_);
     return leader != nullptr && leader->transfer.has_value();
   }
+  /// Whether a leader has heard of entries here that are not here any more: the drive has lost what
+  /// it said it had. Nobody is voted for then.
+  [[nodiscard]] bool has_lost_entries() const { return has_lost_entries_; }
   /// Of a leader's follower; null for others.
   [[nodiscard]] const Progress* progress_of(MemberId node) const;
   /// "leader", "follower", "asking" (before a vote), "candidate".
@@ -276,6 +279,7 @@ class Raft {
   LogIndex to_store_;      // Entries behind this one have not been in an output.
   bool appended_ = false;  // A leader's own entries since the last output.
   bool configurations_changed_ = false;
+  bool has_lost_entries_ = false;
   std::uint64_t stored_commit_bytes_ = 0;  // Where the log is committed as of stored_hard_.
   std::optional<StateSnapshot> installed_;
   LogIndex applied_;  // Given out as committed.

@@ -433,6 +433,8 @@ void Replica::take(RaftMessage message) {
   // A leader may be deposed by it, which must not show later: others ask what it is at once.
   const bool only_appends = !leads_ && std::holds_alternative<AppendRequest>(message.body);
   raft_->step(std::move(message));
+  if (raft_->has_lost_entries() && !std::exchange(told_of_loss_, true))
+    host_.on_lost_entries(*this);
   if (only_appends) {
     pump_soon();
   } else {

@@ -87,6 +87,8 @@ class RaftHost {
   virtual void send(Replica& from, std::vector<RaftMessage> messages) = 0;
   /// The replica has begun or ended to lead, or knows another leader or term.
   virtual void on_role(Replica& replica) = 0;
+  /// Raft::has_lost_entries(), for the first time.
+  virtual void on_lost_entries(Replica& replica) = 0;
 
  protected:
   ~RaftHost() = default;
@@ -225,6 +227,7 @@ class Replica {
   bool started_ = false;
   bool closed_ = false;
   bool gave_up_ = false;
+  bool told_of_loss_ = false;
   bool pump_due_ = false;
   bool seen_leads_ = false;  // What the host was told last.
   Term seen_term_;

@@ -103,10 +103,12 @@ core::Task<core::Status> Cluster::listen() {
   auto listener = co_await Listener::open(shard_, core::Address::any(own->address.port));
   if (!listener) co_return std::unexpected(std::move(listener).error());
   listener_ = std::make_unique<rpc::PeerListener>(shard_, std::move(*listener), log_);
-  for (const consensus::MetDisk& met : directory_.identity().met)
-    listener_->note_boot(met.disk_id, met.boot);
+  std::map<core::Uuid, consensus::Boot> met;
+  for (const consensus::MetDisk& each : directory_.identity().met)
+    met.emplace(each.disk_id, each.boot);
   listener_->set_on_met(
-      [this](core::Uuid disk, consensus::Boot boot) { return note_met(disk, boot); });
+      [this](core::Uuid disk, consensus::Boot boot) { return note_met(disk, boot); },
+      std::move(met));
   co_return core::Status();
 }
 
@@ -251,7 +253,7 @@ core::Task<core::Result<std::int32_t>> Cluster::number_for(std::uint32_t store) 
 
 core::Task<consensus::Result<std::int32_t>> Cluster::number_for(ControllerGate& gate,
                                                                 std::uint32_t store) {
-  const auto node = co_await gate.renew_store(shard_, description_without(store));
+  const auto node = co_await gate.register_node(shard_, description_without(store));
   if (!node) co_return std::unexpected(node.error());
   co_return node->numbers.number_of(store);
 }
@@ -380,10 +382,22 @@ core::Task<core::Result<consensus::StoreNumbers>> Cluster::register_self(Control
     }
     if (node.error() == consensus::Errc::node_removed)
       co_return core::fail(core::Errc::refused, removed_message());
-    if (log_ != nullptr) {
-      log_->write(core::LogLevel::info,
-                  "waiting for a majority of the nodes that control the cluster");
-    }
+    note_no_controller();
+  }
+}
+
+core::Task<void> Cluster::catch_up(ControllerGate& gate) {
+  for (;;) {
+    const bool caught_up = co_await gate.catch_up(shard_);
+    if (caught_up) co_return;
+    note_no_controller();
+  }
+}
+
+void Cluster::note_no_controller() {
+  if (log_ != nullptr) {
+    log_->write(core::LogLevel::info,
+                "waiting for a majority of the nodes that control the cluster");
   }
 }
 

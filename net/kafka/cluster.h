@@ -53,12 +53,14 @@ class Cluster {
 
   /// The shards are open: lets other nodes in. `peers[i]` belongs to shard i.
   void open_doors(consensus::BrokerShard& broker, std::vector<rpc::Peers*> peers);
-  /// Registers this node, with the address that clients reach it at. When it resolves the metadata
-  /// here are those of the cluster, and no longer those of an earlier life. Waits for a controller
-  /// for as long as it takes. Returns the numbers that the cluster knows. Errc::refused for an old
-  /// copy of a data directory.
+  /// Registers this node, with the address that clients reach it at. Waits for a controller for as
+  /// long as it takes. Returns the numbers that the cluster knows. Errc::refused for an old copy of
+  /// a data directory.
   core::Task<core::Result<consensus::StoreNumbers>> register_self(ControllerGate& gate,
                                                                   HostPort client_address);
+  /// Resolves when the metadata here are those of the cluster, and no longer those of an earlier
+  /// life; for a node that has the numbers that the cluster knows.
+  core::Task<void> catch_up(ControllerGate& gate);
   /// Asks for a number for a store that is to be made anew, before the stores are open. Waits until
   /// the others can make up for it, for as long as it takes. Errc::refused when they never can.
   core::Task<core::Result<std::int32_t>> number_for(std::uint32_t store);
@@ -90,6 +92,7 @@ class Cluster {
   core::Task<core::Result<consensus::BrokerNode>> register_from_outside(rpc::PeerAddress peer,
                                                                         consensus::BrokerNode node);
   void introduce();
+  void note_no_controller();
   void note_waiting(const std::vector<Asked>& asked);
   [[nodiscard]] const rpc::PeerAddress* own_address() const;
   [[nodiscard]] consensus::BrokerNode description() const;

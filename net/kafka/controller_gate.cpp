@@ -32,7 +32,6 @@ enum class Question : std::uint8_t {
   remove_node = 8,
   elect_leader = 9,  ///< Asked of the group's leader.
   catch_up = 10,     ///< The answer's version is all that is wanted.
-  renew_store = 11,
 };
 
 Question question_of(const core::Bytes& request) {
@@ -141,10 +140,6 @@ core::Task<Result<BrokerNode>> ControllerGate::register_node(core::Shard& from, 
   co_return co_await ask<BrokerNode>(from, encode_registration(node));
 }
 
-core::Task<Result<BrokerNode>> ControllerGate::renew_store(core::Shard& from, BrokerNode node) {
-  co_return co_await ask<BrokerNode>(from, encode(Question::renew_store, node));
-}
-
 core::Task<Result<SettleGroupCommand>> ControllerGate::settle_group(core::Shard& from,
                                                                     SettleGroupCommand settled) {
   co_return co_await ask<SettleGroupCommand>(from, encode(Question::settle_group, settled));
@@ -233,7 +228,7 @@ core::Task<Result<core::Bytes>> ControllerGate::ask_leader(core::Bytes request,
   const consensus::NodeId leader = broker_.leader_of(consensus::kControllerGroup).leader;
   const bool elsewhere = leader != consensus::NodeId(0) && leader != broker_.node();
   if (!elsewhere || peers_ == nullptr) co_return std::unexpected(Errc::not_leader);
-  const bool waits = question_of(request) != Question::renew_store;
+  const bool waits = question_of(request) != Question::register_node;
   auto raw = co_await peers_->call(leader.value(), std::move(request), deadline);
   if (!raw) {
     const bool never_sent =
@@ -314,7 +309,6 @@ core::Task<Result<core::Bytes>> ControllerGate::decide(core::Bytes request) {
       if (!id) co_return std::unexpected(id.error());
       co_return core::encode_fields(ProducerIdAnswer{*id});
     }
-    case Question::renew_store:
     case Question::register_node: {
       auto asked = core::decode_fields<BrokerNode>(body);
       if (!asked) co_return std::unexpected(Errc::invalid_members);

@@ -60,12 +60,10 @@ class ControllerGate {
                                                                bool validate_only);
   core::Task<consensus::Result<consensus::Topic>> delete_topic(core::Shard& from, core::Uuid id);
   core::Task<consensus::Result<consensus::ProducerId>> new_producer_id(core::Shard& from);
+  /// Does not wait for the metadata: this node may be told by the answer that the member is gone
+  /// that would be told of them.
   core::Task<consensus::Result<consensus::BrokerNode>> register_node(core::Shard& from,
                                                                      consensus::BrokerNode node);
-  /// Registers with a store that is to get a number. Does not wait for the metadata: once it has
-  /// the number this node may not be told of them any more.
-  core::Task<consensus::Result<consensus::BrokerNode>> renew_store(core::Shard& from,
-                                                                   consensus::BrokerNode node);
 
   core::Task<consensus::Result<consensus::SettleGroupCommand>> settle_group(
       core::Shard& from, consensus::SettleGroupCommand settled);

@@ -21,6 +21,7 @@ core::Task<void> gate_settle(consensus::BrokerShard* broker, ControllerGate* gat
 constexpr core::Duration kHandOverTime = std::chrono::seconds(3);
 /// Before others are asked again whether they can make up for a store.
 constexpr core::Duration kRenewPause = std::chrono::seconds(1);
+constexpr core::Duration kLongPause = std::chrono::seconds(30);
 }  // namespace
 
 struct Node::Seat {
@@ -57,15 +58,14 @@ core::Task<core::Result<void, StartError>> Node::start() {
   if (!options_.peers.empty()) status = co_await enter_cluster();
   if (!status) co_return std::unexpected(StartError{StartStep::cluster, std::move(status).error()});
   status = co_await open_seats();
-  if (status && has_damaged_stores()) co_return co_await renew_damaged();
+  if (status && is_controller_damaged()) co_return co_await renew_controller();
   if (status && !directory_->identity().ready) status = co_await directory_->mark_ready();
   if (status && !directory_->identity().to_make.empty()) status = co_await directory_->note_made();
   if (status) {
     status = co_await start_seats();
     // Of the stores only the controller's has been read.
-    if (!status && may_renew(status.error())) {
-      const std::uint32_t store = layout_.identity.numbers.store_of(consensus::kControllerGroup);
-      status = co_await renew({store, status.error().message});
+    if (!status && status.error().code == core::Errc::corruption && cluster_ != nullptr) {
+      status = co_await renew({controllers_store(), status.error().message});
       if (status) co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
     }
   }
@@ -79,6 +79,7 @@ core::Task<core::Result<void, StartError>> Node::start() {
     const auto others = co_await adopt(*numbers);
     if (!others) co_return std::unexpected(StartError{StartStep::data, others.error()});
     if (*others) co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
+    co_await cluster_->catch_up(*gate_);
   }
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(*shards_.front(), *shards_[i], &consensus::BrokerShard::note_caught_up,
@@ -88,6 +89,9 @@ core::Task<core::Result<void, StartError>> Node::start() {
   if (!status) co_return std::unexpected(StartError{StartStep::network, std::move(status).error()});
   accept_clients();
   started_ = true;
+  for (const auto& seat : seats_) {
+    for (const consensus::StoreDamage& damage : seat->broker->damaged()) note_damage(damage);
+  }
   for (consensus::StoreDamage& damage : std::exchange(found_early_, {}))
     note_damage(std::move(damage));
   co_return core::Result<void, StartError>();
@@ -223,11 +227,9 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
                                                             std::uint64_t version) {
       broker->report_settled(gate_settle(broker, gate, group, version));
     };
-    if (node->options_.peers.size() > 2) {
-      broker->on_damage = [broker, node, index](consensus::StoreDamage damage) {
-        broker->run(report_damage(node, index, std::move(damage)));
-      };
-    }
+    broker->on_damage = [broker, node, index](consensus::StoreDamage damage) {
+      broker->run(report_damage(node, index, std::move(damage)));
+    };
     broker->catch_up = [broker, gate = node->gate_.get()] {
       return gate->catch_up(broker->shard());
     };
@@ -245,33 +247,29 @@ core::Task<core::Status> Node::start_seat_there(Node* node, std::size_t index) {
 
 // Stores that are damaged.
 
-bool Node::has_damaged_stores() const {
-  return std::ranges::any_of(seats_,
-                             [](const auto& seat) { return !seat->broker->damaged().empty(); });
+std::uint32_t Node::controllers_store() const {
+  return layout_.identity.numbers.store_of(consensus::kControllerGroup);
 }
 
-/// Whether others may have what is damaged here.
-bool Node::may_renew(const core::Error& error) const {
-  return error.code == core::Errc::corruption && options_.peers.size() > 2;
+/// Without the controller's store nothing goes; what else is damaged is seen to while the node
+/// runs.
+bool Node::is_controller_damaged() const {
+  const auto& damaged = seats_.front()->broker->damaged();
+  return std::ranges::find(damaged, controllers_store(), &consensus::StoreDamage::store) !=
+         damaged.end();
 }
 
-core::Task<core::Result<void, StartError>> Node::renew_damaged() {
-  for (const auto& seat : seats_) {
-    for (const consensus::StoreDamage& damage : seat->broker->damaged()) {
-      core::Status renewed;
-      if (options_.peers.size() > 2) {
-        renewed = co_await renew(damage);
-      } else {
-        renewed = core::fail(core::Errc::corruption, damage.what);
-      }
-      if (!renewed)
-        co_return std::unexpected(StartError{StartStep::data, std::move(renewed).error()});
-    }
-  }
+core::Task<core::Result<void, StartError>> Node::renew_controller() {
+  const auto& damaged = seats_.front()->broker->damaged();
+  const core::Status renewed = co_await renew(
+      *std::ranges::find(damaged, controllers_store(), &consensus::StoreDamage::store));
+  if (!renewed) co_return std::unexpected(StartError{StartStep::data, renewed.error()});
   co_return std::unexpected(StartError{.step = StartStep::again, .error = {}});
 }
 
 core::Task<core::Status> Node::renew(consensus::StoreDamage damage) {
+  // Two nodes decide nothing without each other.
+  if (options_.peers.size() < 3) co_return core::fail(core::Errc::corruption, damage.what);
   if (log_ != nullptr)
     log_->write(core::LogLevel::error, "store {}: {}", damage.store, damage.what);
   const auto number = co_await cluster_->number_for(damage.store);
@@ -320,7 +318,7 @@ void Node::note_damage(consensus::StoreDamage damage) {
 core::Task<void> Node::renew_while_running(consensus::StoreDamage damage) {
   if (log_ != nullptr)
     log_->write(core::LogLevel::error, "store {}: {}", damage.store, damage.what);
-  while (!renewals_.cancelled()) {
+  for (bool told = false; !renewals_.cancelled();) {
     const auto number = co_await cluster_->number_for(*gate_, damage.store);
     if (number) {
       const core::Status renewed = co_await directory_->renew_store(damage.store, *number);
@@ -331,15 +329,15 @@ core::Task<void> Node::renew_while_running(consensus::StoreDamage damage) {
       }
       co_return;
     }
-    if (number.error() == consensus::Errc::only_copy) {
-      if (log_ != nullptr) {
-        log_->write(core::LogLevel::error,
-                    "store {} is kept as it is: the other nodes do not have all that is in it",
-                    damage.store);
-      }
-      co_return;
+    const bool only_copy = number.error() == consensus::Errc::only_copy;
+    if (only_copy && log_ != nullptr && !std::exchange(told, true)) {
+      log_->write(core::LogLevel::error,
+                  "store {} is kept as it is: there are topics in it that have less than three "
+                  "replicas",
+                  damage.store);
     }
-    co_await core::sleep_for(*shards_.front(), kRenewPause, renewals_.token());
+    co_await core::sleep_for(*shards_.front(), only_copy ? kLongPause : kRenewPause,
+                             renewals_.token());
   }
 }
 
@@ -366,7 +364,6 @@ core::Task<void> Node::close() {
       co_await core::call(here, *shards_[i], &Node::hand_over_there, this, i);
   }
   if (gate_ != nullptr) gate_->close();
-  co_await renewals_.close();
   if (acceptor_ != nullptr) co_await acceptor_->close();
   if (listener_ != nullptr) co_await listener_->close();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
@@ -375,6 +372,8 @@ core::Task<void> Node::close() {
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(here, *shards_[i], &Node::close_peers_there, this, i);
   }
+  // What it has asked others has ended with the connections to them.
+  co_await renewals_.close();
   if (cluster_ != nullptr) co_await cluster_->close();
   for (std::size_t i = 0; i < shards_.size(); ++i) {
     co_await core::call(here, *shards_[i], &Node::close_seat_there, this, i);

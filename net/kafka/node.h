@@ -69,9 +69,9 @@ class Node {
   core::Task<core::Result<void, StartError>> start();
   core::Task<core::Status> open_data();
   core::Task<core::Status> open_seats();
-  [[nodiscard]] bool has_damaged_stores() const;
-  [[nodiscard]] bool may_renew(const core::Error& error) const;
-  core::Task<core::Result<void, StartError>> renew_damaged();
+  [[nodiscard]] std::uint32_t controllers_store() const;
+  [[nodiscard]] bool is_controller_damaged() const;
+  core::Task<core::Result<void, StartError>> renew_controller();
   core::Task<core::Status> renew(consensus::StoreDamage damage);
   core::Task<core::Result<bool>> adopt(consensus::StoreNumbers numbers);
   core::Task<void> renew_while_running(consensus::StoreDamage damage);

@@ -37,6 +37,12 @@ void PeerListener::note_boot(const core::Uuid& disk, const consensus::Boot& boot
   if (known.allows(boot)) known = boot;
 }
 
+void PeerListener::set_on_met(OnMet on_met, std::map<core::Uuid, consensus::Boot> stored) {
+  on_met_ = std::move(on_met);
+  stored_ = std::move(stored);
+  for (const auto& [disk, boot] : stored_) note_boot(disk, boot);
+}
+
 core::Task<void> PeerListener::run() {
   while (!scope_.cancelled()) {
     auto socket = co_await listener_->accept(scope_.token());
@@ -97,10 +103,12 @@ core::Task<void> PeerListener::greet(Socket socket) {
 }
 
 core::Task<bool> PeerListener::meet(const Hello& hello) {
-  const auto known = boots_.find(hello.disk_id);
-  if (on_met_ && (known == boots_.end() || known->second != hello.boot)) {
+  // The metadata may tell of it before it comes, and are stored later.
+  const auto known = stored_.find(hello.disk_id);
+  if (on_met_ && (known == stored_.end() || known->second != hello.boot)) {
     const bool stored = co_await on_met_(hello.disk_id, hello.boot);
     if (!stored) co_return false;
+    stored_[hello.disk_id] = hello.boot;
   }
   note_boot(hello.disk_id, hello.boot);
   // A later one may have come meanwhile.

@@ -29,7 +29,8 @@ class PeerListener {
   /// Stores a start that was not known, before the node is let in: who is started anew must know
   /// from whom it has had messages. False when it can't.
   using OnMet = std::function<core::Task<bool>(core::Uuid, consensus::Boot)>;
-  void set_on_met(OnMet on_met) { on_met_ = std::move(on_met); }
+  /// `stored` are those that were stored before.
+  void set_on_met(OnMet on_met, std::map<core::Uuid, consensus::Boot> stored);
 
  private:
   struct Connected {
@@ -51,6 +52,7 @@ class PeerListener {
   std::vector<Peers*> peers_;
   std::map<core::Uuid, consensus::Boot> boots_;
   OnMet on_met_;
+  std::map<core::Uuid, consensus::Boot> stored_;
   std::map<std::int32_t, Connected> connected_;
   std::size_t greeting_ = 0;
   core::RateLimit refusals_;

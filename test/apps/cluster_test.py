@@ -199,6 +199,36 @@ def a_store_that_has_rotted_is_made_anew():
         load.check(cluster)
 
 
+def forget_last_blocks(store, count):
+    """As a drive does that says it has written what it has not."""
+    logs = [log for log in sorted(store.glob("wal-*")) if log.read_bytes().strip(b"\0")]
+    data = logs[-1].read_bytes().rstrip(b"\0")
+    end = (len(data) + 4095) // 4096 * 4096
+    begin = max(4096, end - count * 4096)
+    with logs[-1].open("r+b") as file:
+        file.seek(begin)
+        file.write(bytes(end - begin))
+
+
+@case
+def a_drive_that_forgets_what_was_acknowledged_is_noticed():
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        create_topic(cluster)
+        load = Load(cluster)
+        for _ in range(50):
+            load.send(20)
+            load.producer.flush(DEADLINE)
+        cluster.servers[3].kill9()
+        forget_last_blocks(folder / "node-3" / "store-0", 12)
+        cluster.start(3)
+        wait_for("the node says so", lambda: "has acknowledged more" in cluster.servers[3].log())
+        wait_for("its store is made anew", lambda: "has everything again" in cluster.servers[3].log())
+        wait_until_healthy(cluster)
+        cluster.servers[1].kill9()
+        load.send(500)
+        load.check(cluster)
+
+
 @case
 def rot_that_shows_while_a_node_runs_is_made_up_for():
     with Workspace("cluster") as folder, Cluster(folder, 3, "--memory", "256M") as cluster:

@@ -9,8 +9,9 @@
 ///   persist N                  its oldest write reaches the disk
 ///   deliver [A>B]              what is under way now, in order; drop [A>B] loses it
 ///   settle                     writes and messages until there are none; calm: without a word
-///   crash N, start N           trim N KEEP: gives up all that is applied but KEEP entries
-///   state                      of all nodes
+///   crash N, start N           lose N COUNT: the disk of a node that is down forgets its last
+///   entries trim N KEEP                gives up all that is applied but KEEP entries state of all
+///   nodes
 ///
 /// SENTINEL_REWRITE=1 writes what happens into the files, to be reviewed like code.
 
@@ -83,6 +84,7 @@ class Script {
     if (name == "settle") return settle();
     if (name == "calm") return calm();
     if (name == "crash") return cluster_->crash(node());
+    if (name == "lose") return lose();
     if (name == "start") return cluster_->start(node());
     if (name == "trim") return trim();
     if (name == "state") return state();
@@ -109,6 +111,10 @@ class Script {
       cluster_->collect(id);
       if (until_it_runs && raft.role_name() != before) break;
     }
+  }
+  void lose() {
+    const MemberId id = node();
+    cluster_->lose(id, std::stoi(word()));
   }
   void propose() {
     const MemberId id = node();

@@ -27,6 +27,12 @@ DiskImage empty_disk() {
 
 std::int32_t signed_id(NodeId node) { return static_cast<std::int32_t>(node); }
 
+void add_both(std::vector<std::pair<NodeId, NodeId>>& links, NodeId a, NodeId b) {
+  if (a == b) return;
+  links.emplace_back(a, b);
+  links.emplace_back(b, a);
+}
+
 std::uint64_t used_bytes(const DiskImage& image) {
   std::uint64_t used = 0;
   for (const test::InodeId inode : image.inodes()) {
@@ -71,22 +77,17 @@ core::Task<void> change_topic(Client* client, std::string name, bool deletes) {
 }  // namespace
 
 const Nemesis::Action Nemesis::kActions[kFaultKinds] = {
-    &Nemesis::crash_one,     &Nemesis::crash_all,
-    &Nemesis::pause,         &Nemesis::slow_node,
-    &Nemesis::isolate,       &Nemesis::cut_one_way,
-    &Nemesis::cut_pair,      &Nemesis::cut_ring,
-    &Nemesis::cut_clients,   &Nemesis::reset,
-    &Nemesis::flap,          &Nemesis::slow_network,
-    &Nemesis::slow_disk,     &Nemesis::sync_error,
-    &Nemesis::stuck_write,   &Nemesis::disk_full,
-    &Nemesis::read_error,    &Nemesis::rot,
-    &Nemesis::lose_disk,     &Nemesis::put_back_old_copy,
-    &Nemesis::swap_disks,    &Nemesis::jump_clock,
-    &Nemesis::drift_clock,   &Nemesis::join,
-    &Nemesis::move,          &Nemesis::elect,
-    &Nemesis::transfer,      &Nemesis::grow,
-    &Nemesis::change_topics, &Nemesis::trim,
-    &Nemesis::come_back,
+    &Nemesis::crash_one,    &Nemesis::crash_all,  &Nemesis::pause,
+    &Nemesis::freeze,       &Nemesis::slow_node,  &Nemesis::isolate,
+    &Nemesis::cut_one_way,  &Nemesis::cut_pair,   &Nemesis::cut_ring,
+    &Nemesis::cut_clients,  &Nemesis::reset,      &Nemesis::flap,
+    &Nemesis::slow_network, &Nemesis::slow_disk,  &Nemesis::sync_error,
+    &Nemesis::stuck_write,  &Nemesis::disk_full,  &Nemesis::read_error,
+    &Nemesis::rot,          &Nemesis::lose_disk,  &Nemesis::put_back_old_copy,
+    &Nemesis::swap_disks,   &Nemesis::jump_clock, &Nemesis::drift_clock,
+    &Nemesis::join,         &Nemesis::move,       &Nemesis::elect,
+    &Nemesis::transfer,     &Nemesis::grow,       &Nemesis::change_topics,
+    &Nemesis::trim,         &Nemesis::come_back,
 };
 
 Nemesis::Nemesis(SimWorld& world, const Scenario& scenario, Oracle& oracle, Workload& workload,
@@ -200,6 +201,16 @@ bool Nemesis::pause(const Fault& fault, Random&) {
   return true;
 }
 
+/// Others have gone on for long when it goes on where it was, and clients see it before they do.
+bool Nemesis::freeze(const Fault& fault, Random& random) {
+  Fault frozen = fault;
+  frozen.lasts = Millis(2500) + fault.lasts / 2;
+  if (!pause(frozen, random)) return false;
+  Links links;
+  for (const NodeId other : ids_) add_both(links, node_a(fault), other);
+  return cut(std::move(links), frozen.lasts + Millis(2000));
+}
+
 bool Nemesis::slow_node(const Fault& fault, Random& random) {
   const NodeId a = node_a(fault);
   world_.set_turn_cost(a, std::chrono::microseconds(20 + random.below(2000)));
@@ -219,14 +230,6 @@ bool Nemesis::cut(Links links, Millis lasts) {
 void Nemesis::heal(const Links& links) {
   for (const auto& [from, to] : links) world_.network().heal(from, to);
 }
-
-namespace {
-void add_both(std::vector<std::pair<NodeId, NodeId>>& links, NodeId a, NodeId b) {
-  if (a == b) return;
-  links.emplace_back(a, b);
-  links.emplace_back(b, a);
-}
-}  // namespace
 
 bool Nemesis::isolate(const Fault& fault, Random& random) {
   Links links;
@@ -357,7 +360,9 @@ bool Nemesis::read_error(const Fault& fault, Random& random) {
   world_.disk(a).fail_next(core::OpCode::read, "table-", 1 + static_cast<int>(random.below(6)),
                            EIO);
   later(Millis(2000), [this, a] {
-    if (world_.disk(a).take_back(core::OpCode::read)) brokers_[a].before_read_error.reset();
+    if (!world_.disk(a).take_back(core::OpCode::read)) return;
+    brokers_[a].before_read_error.reset();
+    brokers_[a].failing = false;
   });
   return true;
 }

@@ -71,6 +71,7 @@ class Nemesis {
   bool crash_one(const Fault& fault, Random& random);
   bool crash_all(const Fault& fault, Random& random);
   bool pause(const Fault& fault, Random& random);
+  bool freeze(const Fault& fault, Random& random);
   bool slow_node(const Fault& fault, Random& random);
   bool isolate(const Fault& fault, Random& random);
   bool cut_one_way(const Fault& fault, Random& random);

@@ -22,6 +22,7 @@ enum class FaultKind : std::uint8_t {
   crash,      ///< Node a dies, and starts again; `variant` says what becomes of its writes.
   crash_all,  ///< All at once: a power cut.
   pause,      ///< Node a gets no turns.
+  freeze,     ///< Node a gets no turns, and then sees no other node.
   slow_node,  ///< Node a takes long for everything.
   // Network.
   isolate,       ///< Node a sees no other node.

@@ -173,6 +173,8 @@ class Simulation {
                   oracle_.lack());
     if (!scenario_.core_only && !run_until([&] { return nemesis_.all_cleared(); }, kLivenessLimit))
       return fail("liveness: a damaged store is kept a minute after the last fault");
+    if (!run_until([&] { return nemesis_.all_started(); }, kLivenessLimit))
+      return fail("liveness: a node opens its directory anew, and does not come back");
   }
 
   const Scenario& scenario_;

@@ -128,6 +128,13 @@ void RaftCluster::start(MemberId id) {
   collect(id);
 }
 
+void RaftCluster::lose(MemberId id, int count) {
+  auto& entries = nodes_.at(id).disk.entries;
+  for (; count > 0 && !entries.empty(); --count) entries.erase(std::prev(entries.end()));
+  consensus::HardState& hard = nodes_.at(id).disk.hard;
+  if (!entries.empty()) hard.commit = std::min(hard.commit, entries.rbegin()->first);
+}
+
 void RaftCluster::crash(MemberId id) {
   nodes_.at(id).raft.reset();
   nodes_.at(id).writes.clear();

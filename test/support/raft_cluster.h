@@ -66,6 +66,8 @@ class RaftCluster {
 
   void crash(MemberId id);
   void start(MemberId id);
+  /// The disk of a node that is down loses its last entries.
+  void lose(MemberId id, int count);
   /// Gives up what a node has applied, but for the last `keep` entries.
   void trim(MemberId id, std::uint64_t keep);
 

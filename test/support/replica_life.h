@@ -67,6 +67,7 @@ class ReplicaHost final : public consensus::RaftHost {
   void remove(consensus::Replica& /*replica*/) override {}
   void send(consensus::Replica& from, std::vector<consensus::RaftMessage> messages) override;
   void on_role(consensus::Replica& /*replica*/) override {}
+  void on_lost_entries(consensus::Replica& /*replica*/) override {}
 
  private:
   core::Random random_;
