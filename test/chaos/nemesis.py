@@ -43,12 +43,15 @@ def plan(seed, seconds, nodes, partitions, profile):
         length = min(chance.uniform(*profile["window"]), seconds - at)
         windows.append((at, length))
         at += length
-    # One disk is lost in a run, and only once: the others must have everything.
+    # One disk is lost in a run, and only once: the others must have everything. So they must when bits decay.
     wiped = chance.randrange(len(windows)) if chance.random() < 0.7 else None
+    rotten = chance.sample(range(len(windows)), max(1, len(windows) // 12))
     for number, (at, length) in enumerate(windows):
         quiet = chance.random() < QUIET_SHARE
         if number == wiped:
             faults.append(Fault(at, "wipe", chance.uniform(0.2, 2.0), chance.choice(nodes), None, length))
+        elif number in rotten:
+            faults.append(Fault(at, "rot", chance.uniform(0.2, 2.0), chance.choice(nodes), chance.random(), length))
         elif not quiet:
             faults += _window(chance, at, length, nodes, partitions, profile)
     return sorted(faults, key=lambda fault: fault.at)
@@ -272,14 +275,29 @@ class Nemesis:
         node.start()
         self.busy.discard(node.number)
 
-    def _wipe(self, fault):
-        """When all others have everything, which is waited for while the window lasts."""
-        if self.wiped is not None:
+    def _may_damage(self, fault):
+        """Whether all others have everything, which is waited for while the window lasts."""
+        if not (self.busy or self.conditions) and self.nodes.healthy():
+            return True
+        if time.monotonic() - self.begin < fault.at + fault.amount:
+            self._in(0.3, self._start, fault)
+            self.left_out[fault.kind] -= 1
+        return False
+
+    def _rot(self, fault):
+        if not self._may_damage(fault):
             return False
-        if self.busy or self.conditions or not self.nodes.healthy():
-            if time.monotonic() - self.begin < fault.at + fault.amount:
-                self._in(0.3, self._start, fault)
-                self.left_out["wipe"] -= 1
+        self._tell(fault, f"kill -9 node {fault.target}, flip bits of its log")
+        node = self.nodes[fault.target]
+        self.busy.add(fault.target)
+        node.kill()
+        node.watcher.join()
+        node.rot(random.Random(fault.other))
+        self._restart_in(fault.lasts, node)
+        return True
+
+    def _wipe(self, fault):
+        if self.wiped is not None or not self._may_damage(fault):
             return False
         self._tell(fault, f"kill -9 node {fault.target}, wipe its disk")
         node = self.nodes[fault.target]

@@ -1,5 +1,7 @@
 """The servers of a cluster for chaos: they are harmed on purpose, and whatever else ends them is a finding."""
 
+import os
+import pathlib
 import re
 import shutil
 import signal
@@ -22,6 +24,10 @@ STOP_SECONDS = 30.0
 HEALTH_SECONDS = 60.0
 # Lines of a server's log that no fault of ours explains.
 BAD_LINE = re.compile(r"^\S+ \S+ ERROR |^sentinel: |Sanitizer|runtime error:|assert|terminate called", re.IGNORECASE)
+# What a server says of bits that we have flipped.
+ROTTED = re.compile(r" ERROR store 0: .* is damaged at offset ")
+# Of the log; the first one says whose it is.
+BLOCK = 4096
 # What a server says of a sync that we made fail.
 SYNC_FAILED = re.compile(r"^sentinel: .*Input/output error")
 
@@ -39,6 +45,7 @@ class Node:
         self.paused = False
         self.leaving = False  # Told to end.
         self.syncs_failed = False
+        self.has_rotted = False
         self.watcher = None
 
     def start(self):
@@ -103,6 +110,21 @@ class Node:
         if self.disk is not None:
             self.disk.sync()
 
+    def rot(self, chance):
+        """Flips a few bits in what it has logged last, which it reads when it starts."""
+        logs = (pathlib.Path(self.server.data) / "store-0").glob("wal-*")
+        written, log = max((len(log.read_bytes().rstrip(b"\0")), log) for log in logs)
+        with log.open("r+b") as file:
+            for _ in range(chance.randint(1, 3)):
+                place = chance.randrange(min(BLOCK, written - 1), written)
+                file.seek(place)
+                byte = file.read(1)[0]
+                file.seek(place)
+                file.write(bytes([byte ^ (1 << chance.randrange(8))]))
+            file.flush()
+            os.fsync(file.fileno())
+        self.has_rotted = True
+
     def cut_power(self, everything):
         """Kills it; returns how much its disk has forgotten: all that was not synced, or only some of it."""
         if self.disk is None:
@@ -124,7 +146,8 @@ class Node:
     def bad_lines(self):
         lines = self.server.errors.read_text(errors="replace").splitlines() if self.server.errors.exists() else []
         return [f"node {self.number} wrote: {line}" for line in lines if BAD_LINE.search(line) and
-                not (self.syncs_failed and SYNC_FAILED.search(line))]
+                not (self.syncs_failed and SYNC_FAILED.search(line)) and
+                not (self.has_rotted and ROTTED.search(line))]
 
 
 class Nodes:
