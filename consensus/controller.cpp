@@ -97,6 +97,7 @@ Controller::Controller(core::Shard& shard, RaftHost& host, lsm::Db& db, Publish 
       is_alive_(std::move(is_alive)),
       reserving_(shard, 1),
       renewing_(shard, 1),
+      changing_(shard, 1),
       changed_(shard),
       published_(shard),
       scope_(shard) {}
@@ -250,13 +251,20 @@ core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
 }
 
 core::Task<Result<Topic>> Controller::delete_topic(core::Uuid id) {
+  co_await changing_.acquire(1);
+  auto deleted = co_await delete_alone(id);
+  changing_.release(1);
+  if (deleted) co_await until_published(image_.version(), {});
+  co_return deleted;
+}
+
+core::Task<Result<Topic>> Controller::delete_alone(core::Uuid id) {
   const Topic* found = image_.find(id);
   if (found == nullptr) co_return std::unexpected(Errc::unknown_topic_or_partition);
   Topic deleted = *found;
   const auto done =
       co_await propose(encode_command(CommandType::delete_topic, DeleteTopicCommand{id}));
   if (!done) co_return std::unexpected(done.error());
-  co_await until_published(image_.version(), {});
   co_return deleted;
 }
 
@@ -430,18 +438,25 @@ Result<void> Controller::check_growth(core::Uuid id, std::int32_t count,
 
 core::Task<Result<Topic>> Controller::grow_topic(core::Uuid id, std::int32_t count,
                                                  std::vector<std::vector<NodeId>> assignment) {
+  co_await changing_.acquire(1);
+  auto grown = co_await grow_alone(id, count, std::move(assignment));
+  changing_.release(1);
+  if (grown) co_await until_published(image_.version(), {});
+  co_return grown;
+}
+
+core::Task<Result<Topic>> Controller::grow_alone(core::Uuid id, std::int32_t count,
+                                                 std::vector<std::vector<NodeId>> assignment) {
   auto placed = place_growth(id, count, assignment);
   if (!placed) co_return std::unexpected(placed.error());
   const GrowTopicCommand command{id, image_.find(id)->partition_count, std::move(*placed)};
   const auto done = co_await propose(encode_command(CommandType::grow_topic, command));
   if (!done) co_return std::unexpected(done.error());
-  // Somebody else may have been faster, with another count, or have deleted the topic.
+  // There may be too many partitions by now.
   const Topic* grown = image_.find(id);
   if (grown == nullptr) co_return std::unexpected(Errc::unknown_topic_or_partition);
   if (grown->partition_count != count) co_return std::unexpected(Errc::invalid_partitions);
-  Topic result = *grown;
-  co_await until_published(image_.version(), {});
-  co_return result;
+  co_return *grown;
 }
 
 core::Task<Result<void>> Controller::remove_node(NodeId id) {

@@ -116,6 +116,9 @@ class Controller final : public StateMachine {
   [[nodiscard]] Result<std::vector<std::vector<MemberId>>> place_growth(
       core::Uuid id, std::int32_t count, const std::vector<std::vector<NodeId>>& assignment) const;
   [[nodiscard]] std::vector<PlaceableNode> placeable_nodes() const;
+  core::Task<Result<Topic>> delete_alone(core::Uuid id);
+  core::Task<Result<Topic>> grow_alone(core::Uuid id, std::int32_t count,
+                                       std::vector<std::vector<NodeId>> assignment);
   core::Task<Result<BrokerNode>> take_in(BrokerNode node);
   [[nodiscard]] bool is_there(NodeId id) const { return id == self_ || is_alive_(id); }
   [[nodiscard]] Result<void> may_renew(const BrokerNode& node, std::uint32_t store) const;
@@ -134,7 +137,10 @@ class Controller final : public StateMachine {
   ProducerId next_producer_id_{0};  // Of the reserved block that is being given out.
   ProducerId reserved_end_{0};
   core::Semaphore reserving_;
-  core::Semaphore renewing_;  // One store at a time: what is asked next depends on it.
+  // One store, and one topic, at a time: what is asked next depends on what was done. Of two that
+  // delete a topic at the same time only one does.
+  core::Semaphore renewing_;
+  core::Semaphore changing_;
 
   bool closing_ = false;
   core::Signal changed_;

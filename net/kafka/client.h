@@ -183,6 +183,8 @@ class Client {
                                                                    std::string topic,
                                                                    std::vector<FetchFrom> from,
                                                                    FetchLimits limits);
+  core::Task<CallResult<bool>> create_topic_once(NewTopic topic);
+  core::Task<CallResult<bool>> delete_topic_once(std::string name);
   /// The leader's node id, from what is known or asked now.
   core::Task<CallResult<std::int32_t>> leader(std::string topic, std::int32_t partition);
   /// Drops what is known about a topic, after an error that says it moved.
@@ -204,8 +206,6 @@ class Client {
 
   core::Task<CallResult<ClusterView>> cluster_once();
   core::Task<CallResult<TopicView>> topic_once(std::string name, bool create);
-  core::Task<CallResult<bool>> create_topic_once(NewTopic topic);
-  core::Task<CallResult<bool>> delete_topic_once(std::string name);
   core::Task<CallResult<bool>> grow_topic_once(std::string name, std::int32_t count);
   core::Task<CallResult<bool>> move_partitions_once(std::vector<PartitionPlacement> placements);
   core::Task<CallResult<std::vector<MovingPartition>>> moving_partitions_once();

@@ -5,6 +5,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <limits>
 #include <sstream>
 
 namespace sentinel::test {
@@ -131,6 +132,40 @@ TEST_CASE("each kind of wrong history is found") {
   }
 }
 
+TEST_CASE("what is said of topics must be explained by some order of the requests") {
+  const auto op = [](bool creates, Result result, std::int64_t invoke, std::int64_t complete) {
+    return TopicOp{.process = 1,
+                   .time = {invoke, complete},
+                   .result = result,
+                   .topic = "t",
+                   .creates = creates};
+  };
+  constexpr std::int64_t kNever = std::numeric_limits<std::int64_t>::max();
+  const auto good = [](std::vector<TopicOp> requests) {
+    ClientHistory history;
+    for (TopicOp& each : requests) history.emplace_back(std::move(each));
+    return !finds(history, Violation::topic_order);
+  };
+  const auto ok = Result::ok;
+  const auto refused = Result::fail;
+  CHECK(good({op(true, ok, 1, 2), op(true, refused, 3, 4), op(false, ok, 5, 6),
+              op(false, refused, 7, 8), op(true, ok, 9, 10)}));
+  // At the same time: in either order.
+  CHECK(good({op(true, ok, 1, 9), op(false, ok, 2, 8)}));
+  CHECK(good({op(false, refused, 1, 9), op(true, ok, 2, 8)}));
+  CHECK_FALSE(good({op(true, ok, 1, 9), op(true, ok, 2, 8)}));
+  // One behind the other.
+  CHECK_FALSE(good({op(true, ok, 1, 2), op(false, refused, 3, 4)}));
+  CHECK_FALSE(good({op(true, refused, 1, 2)}));
+  CHECK_FALSE(good({op(true, ok, 1, 2), op(false, ok, 3, 4), op(true, refused, 5, 6)}));
+  // What was not answered may be done late, and only once.
+  const TopicOp unanswered = op(true, Result::unknown, 1, kNever);
+  CHECK(good({unanswered, op(false, refused, 3, 4), op(true, refused, 5, 6)}));
+  CHECK(good({unanswered, op(true, ok, 3, 4), op(false, ok, 5, 6), op(true, refused, 7, 8)}));
+  CHECK_FALSE(good({unanswered, op(false, ok, 3, 4), op(false, ok, 5, 6)}));
+  CHECK_FALSE(good({op(true, refused, 1, 2), op(true, Result::unknown, 3, kNever)}));
+}
+
 TEST_CASE("what was sent with less than acks=all, or was deleted, may be gone") {
   ClientHistory history = good();
   part<PollOp>(history, 8).records.pop_back();
@@ -150,6 +185,7 @@ TEST_CASE("a history is read as it was written") {
   ClientHistory history = good();
   history.emplace_back(DeleteOp{{80, 81}, 0, 2});
   history.emplace_back(StartOp{8, {82, 83}, 0, 2});
+  history.emplace_back(TopicOp{8, {84, 85}, Result::fail, "made", true});
   part<SendOp>(history, 7).weak = true;
   std::stringstream text;
   write_history(text, history);

@@ -64,15 +64,6 @@ core::Task<void> move_partition(Client* client, net::kafka::PartitionPlacement p
 core::Task<void> elect_preferred(Client* client) {
   std::ignore = co_await client->elect_preferred(client->shard().deadline_in(5s));
 }
-core::Task<void> change_topic(Client* client, std::string name, bool deletes) {
-  const core::Deadline deadline = client->shard().deadline_in(5s);
-  if (deletes) {
-    std::ignore = co_await client->delete_topic(std::move(name), deadline);
-  } else {
-    std::ignore = co_await client->create_topic(
-        {.name = std::move(name), .partitions = 2, .configs = {}}, deadline);
-  }
-}
 
 }  // namespace
 
@@ -542,10 +533,9 @@ bool Nemesis::grow(const Fault&, Random&) {
 }
 
 bool Nemesis::change_topics(const Fault&, Random& random) {
-  const std::string name = fmt::format("other-{}", random.below(3));
-  const bool deletes = random.chance(0.5);
+  const std::uint64_t seed = random.next();
   workload_.send_operator(
-      [name, deletes](Client& client) { return change_topic(&client, name, deletes); });
+      [this, seed](Client& client) { return workload_.change_topics(client, seed); });
   return true;
 }
 

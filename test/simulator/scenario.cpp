@@ -53,7 +53,7 @@ constexpr std::array<KindInfo, kFaultKinds> kKinds{{
     {"elect", 1, Millis(0)},
     {"transfer", 3, Millis(0)},
     {"grow", 1, Millis(0)},
-    {"topics", 1, Millis(0)},
+    {"topics", 3, Millis(0)},
     {"trim", 3, Millis(0)},
     {"come_back", 2, Millis(4000)},
 }};

@@ -334,6 +334,44 @@ void Workload::send_operator(Errand errand) {
   if (errands_.size() < kWaitingMax) errands_.push_back(std::move(errand));
 }
 
+Task<void> Workload::change_topics(Client& client, std::uint64_t seed) {
+  Random random(seed);
+  Shard& shard = client.shard();
+  const std::string name = fmt::format("other-{}", random.below(2));
+  // Each asks a node of its own.
+  std::vector<std::unique_ptr<Client>> others;
+  for (std::uint64_t count = random.below(3); count > 0; --count)
+    others.push_back(co_await open_client(&shard, random.below(brokers_.size())));
+  core::TaskScope scope(shard);
+  scope.spawn(change_topic(&client, name, random.chance(0.5)));
+  for (const auto& other : others) scope.spawn(change_topic(other.get(), name, random.chance(0.5)));
+  co_await scope.join();
+  for (const auto& other : others) co_await other->close();
+}
+
+Task<void> Workload::change_topic(Client* client, std::string name, bool creates) {
+  const std::size_t at = history_.size();
+  history_.emplace_back(test::TopicOp{.process = next_process_++,
+                                      .time = {time_of(client->shard()), kNever},
+                                      .result = test::Result::unknown,
+                                      .topic = name,
+                                      .creates = creates});
+  net::kafka::CallResult<bool> done = true;
+  if (creates) {
+    done = co_await client->create_topic_once({.name = name, .partitions = 2, .configs = {}});
+  } else {
+    done = co_await client->delete_topic_once(name);
+  }
+  ++operations_;
+  using net::kafka::ErrorCode;
+  const ErrorCode refusal =
+      creates ? ErrorCode::topic_already_exists : ErrorCode::unknown_topic_or_partition;
+  if (!done && done.error().code != refusal) co_return;
+  auto& op = std::get<test::TopicOp>(history_[at]);
+  op.result = done ? test::Result::ok : test::Result::fail;
+  op.time.complete = time_of(client->shard());
+}
+
 Task<void> Workload::operate(Shard* shard) {
   std::unique_ptr<Client> client = co_await open_client(shard);
   while (!stopping_) {

@@ -46,6 +46,8 @@ class Workload {
   void send_operator(Errand errand);
   /// The topic is to have one more partition.
   core::Task<void> grow(net::kafka::Client& client);
+  /// Another topic is made and deleted, by some clients at the same time.
+  core::Task<void> change_topics(net::kafka::Client& client, std::uint64_t seed);
   /// The first part of a partition's records is deleted.
   core::Task<void> trim(net::kafka::Client& client, std::int32_t partition, double part);
 
@@ -73,6 +75,7 @@ class Workload {
   core::Task<std::optional<std::int64_t>> ask_start(core::Shard* shard, Client* client,
                                                     std::int32_t partition,
                                                     core::Duration patience);
+  core::Task<void> change_topic(net::kafka::Client* client, std::string name, bool creates);
   core::Task<void> operate(core::Shard* shard);
   core::Task<void> write_keyed(core::Shard* shard);
   core::Task<void> finish_there(core::Shard* shard);

@@ -8,6 +8,8 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "test/support/topic_history.h"
+
 namespace sentinel::test {
 
 namespace {
@@ -53,6 +55,7 @@ class Checker {
     check_real_time();
     check_ends();
     check_starts();
+    check_topics();
     return std::move(verdict_);
   }
 
@@ -308,6 +311,26 @@ class Checker {
     }
   }
 
+  /// Rule 13.
+  void check_topics() {
+    std::map<std::string, std::vector<TopicOp>> by_name;
+    for (const HistoryOp& op : history_) {
+      if (const auto* topic = std::get_if<TopicOp>(&op)) by_name[topic->topic].push_back(*topic);
+    }
+    for (const auto& [name, requests] : by_name) {
+      if (can_be_explained(requests)) continue;
+      std::string told;
+      for (const TopicOp& request : requests) {
+        told += fmt::format("; {} {} to {}: {}", request.creates ? "make" : "delete",
+                            request.time.invoke, request.time.complete,
+                            request.result == Result::ok     ? "done"
+                            : request.result == Result::fail ? "refused"
+                                                             : "no answer");
+      }
+      find(Violation::topic_order, "topic {}{}", name, told);
+    }
+  }
+
   const ClientHistory& history_;
   std::unordered_map<Value, Record> records_;
   std::map<std::int32_t, Partition> partitions_;
@@ -329,6 +352,7 @@ std::string_view to_string(Violation violation) {
     case Violation::stale_end: return "stale end";
     case Violation::wrong_start: return "wrong start";
     case Violation::gap: return "gap";
+    case Violation::topic_order: return "topics";
   }
   return "unknown";
 }

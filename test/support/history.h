@@ -83,13 +83,23 @@ struct DeleteOp {
   std::int64_t offset = 0;
 };
 
+/// A topic was to be made or deleted, in a single attempt.
+struct TopicOp {
+  std::uint32_t process = 0;
+  Span time;
+  Result result = Result::unknown;  ///< fail: it was there already, or was not there.
+  std::string topic;
+  bool creates = false;
+};
+
 /// Where final polls have ended.
 struct FinalEndOp {
   std::int32_t partition = 0;
   std::int64_t offset = 0;
 };
 
-using HistoryOp = std::variant<SendOp, PollOp, AssignOp, EndOp, StartOp, DeleteOp, FinalEndOp>;
+using HistoryOp =
+    std::variant<SendOp, PollOp, AssignOp, EndOp, StartOp, DeleteOp, TopicOp, FinalEndOp>;
 using ClientHistory = std::vector<HistoryOp>;
 
 enum class Violation : std::uint8_t {
@@ -104,6 +114,7 @@ enum class Violation : std::uint8_t {
   stale_end,            ///< An end below what was known before it was asked for.
   wrong_start,          ///< A start that went back, or lies behind what anybody gave up.
   gap,                  ///< An offset without a record.
+  topic_order,          ///< Answers about a topic that no order of the requests explains.
 };
 std::string_view to_string(Violation violation);
 

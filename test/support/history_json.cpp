@@ -7,6 +7,7 @@
 ///   end        process, invoke, complete, partition, offset: an answer of ListOffsets
 ///   start      the same, about where the partition begins
 ///   delete     invoke, complete, partition, offset: DeleteRecords was asked for
+///   topic      process, invoke, complete, result, topic, creates: it was to be made, or deleted
 ///   final_end  partition, offset
 
 #include <fmt/format.h>
@@ -106,6 +107,12 @@ std::optional<HistoryOp> read_op(const Json& object) {
   } else if (op == "delete") {
     read = DeleteOp{in.span(), in.number<std::int32_t>("partition"),
                     in.number<std::int64_t>("offset")};
+  } else if (op == "topic") {
+    read = TopicOp{.process = in.number<std::uint32_t>("process"),
+                   .time = in.span(),
+                   .result = in.result(),
+                   .topic = std::string(object.member("topic")),
+                   .creates = in.flag("creates")};
   } else if (op == "final_end") {
     read = FinalEndOp{in.number<std::int32_t>("partition"), in.number<std::int64_t>("offset")};
   } else {
@@ -120,11 +127,14 @@ std::string head(std::string_view op, std::uint32_t process, const Span& time) {
                      time.invoke, time.complete);
 }
 
-std::string text_of(const SendOp& op) {
+std::string_view text_of(Result result) {
   static constexpr std::string_view kResults[] = {"ok", "fail", "unknown"};
+  return kResults[static_cast<std::size_t>(result)];
+}
+
+std::string text_of(const SendOp& op) {
   return fmt::format(R"({},"result":"{}","partition":{},"values":[{}],"offset":{}{}}})",
-                     head("send", op.process, op.time),
-                     kResults[static_cast<std::size_t>(op.result)], op.partition,
+                     head("send", op.process, op.time), text_of(op.result), op.partition,
                      fmt::join(op.values, ","), op.offset, op.weak ? R"(,"weak":true)" : "");
 }
 std::string text_of(const PollOp& op) {
@@ -152,6 +162,10 @@ std::string text_of(const StartOp& op) {
 std::string text_of(const DeleteOp& op) {
   return fmt::format(R"({},"partition":{},"offset":{}}})", head("delete", 0, op.time), op.partition,
                      op.offset);
+}
+std::string text_of(const TopicOp& op) {
+  return fmt::format(R"({},"result":"{}","topic":"{}","creates":{}}})",
+                     head("topic", op.process, op.time), text_of(op.result), op.topic, op.creates);
 }
 std::string text_of(const FinalEndOp& op) {
   return fmt::format(R"({{"op":"final_end","partition":{},"offset":{}}})", op.partition, op.offset);
