@@ -346,14 +346,11 @@ bool Nemesis::disk_full(const Fault& fault, Random& random) {
 bool Nemesis::read_error(const Fault& fault, Random& random) {
   const NodeId a = node_a(fault);
   if (!may_damage(a)) return false;
-  brokers_[a].failing = true;  // It can't start where what it reads then fails.
   brokers_[a].before_read_error = numbers_of(a);
   world_.disk(a).fail_next(core::OpCode::read, "table-", 1 + static_cast<int>(random.below(6)),
                            EIO);
   later(Millis(2000), [this, a] {
-    if (!world_.disk(a).take_back(core::OpCode::read)) return;
-    brokers_[a].before_read_error.reset();
-    brokers_[a].failing = false;
+    if (world_.disk(a).take_back(core::OpCode::read)) brokers_[a].before_read_error.reset();
   });
   return true;
 }
@@ -409,9 +406,10 @@ void Nemesis::give_back_disk(NodeId node) {
     if (program(node)->broker() != nullptr)
       fail(fmt::format("node {} was let in with a disk that is not its own, or not the newest",
                        node));
-    // A full disk keeps it from coming so far.
+    // A full disk, or one that fails, keeps it from coming so far.
     const bool said = error.find(broker.refusal) != std::string::npos ||
-                      error.find("No space left") != std::string::npos;
+                      error.find("No space left") != std::string::npos ||
+                      error.find("Input/output error") != std::string::npos;
     if (!error.empty() && !said)
       fail(fmt::format("node {} with another disk says '{}', without '{}'", node, error,
                        broker.refusal));
@@ -432,10 +430,17 @@ bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
   // Who has not met the disk since its last start can't know that this is a copy.
   auto all_met = std::make_shared<bool>(false);
   later(fault.lasts + Millis(2000), [this, all_met] { *all_met = all_started(); });
-  later(fault.lasts + Millis(3000), [this, a, copy, all_met] {
+  later(fault.lasts + Millis(3000), [this, a, copy, all_met, random]() mutable {
     const bool has_been_up = is_well(a) && program(a)->broker() != nullptr;
     if (!has_been_up || !may_damage(a) || !*all_met) return;
     world_.crash(a);
+    // Now and then the others begin at the same moment.
+    const bool all_begin = random.chance(0.5);
+    for (const NodeId other : ids_) {
+      if (!all_begin || other == a || !is_well(other)) continue;
+      crash(other, random);
+      start_after(other, Millis(random.below(300)));
+    }
     give_foreign_disk(a, copy, "old copy");
     later(Millis(4000), [this, a] { give_back_disk(a); });
   });
@@ -604,7 +609,8 @@ void Nemesis::look_after() {
 void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
   const bool damaged = is_damaged(node);
   const bool by_itself = is_up(node) && program(node)->error().find("/store-") != std::string::npos;
-  if (damaged && by_itself && !broker.failing)
+  const bool unreadable = broker.before_read_error.has_value();  // It can't start for now.
+  if (damaged && by_itself && !broker.failing && !unreadable)
     fail(fmt::format("node {} does not make up for damage: {}", node, program(node)->error()));
   if (!broker.failing && !damaged) {
     const auto& failure = world_.failure(node);
@@ -614,7 +620,7 @@ void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
                                                failure.has_value() ? failure->message : "why?")));
   }
   if (is_up(node)) world_.crash(node);
-  if (damaged) wipe(node);
+  if (damaged && !unreadable) wipe(node);
   if (over_) {
     start(node);
   } else {

@@ -44,7 +44,7 @@ constexpr std::array<KindInfo, kFaultKinds> kKinds{{
     {"read_error", 1, Millis(0)},
     {"rot", 3, Millis(2000)},
     {"wipe", 1, Millis(2000)},
-    {"stale", 2, Millis(3000)},
+    {"stale", 3, Millis(3000)},
     {"swap", 1, Millis(2000)},
     {"clock_jump", 1, Millis(5000)},
     {"clock_drift", 1, Millis(9000)},

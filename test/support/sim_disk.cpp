@@ -140,8 +140,9 @@ std::optional<SimDisk::Fault> SimDisk::next_fault(const Operation& operation) {
   }
   for (Fault& fault : faults_) {
     if (fault.code != operation.code || !path.contains(fault.path) || --fault.nth > 0) continue;
+    const auto at = faults_.begin() + (&fault - faults_.data());
     Fault found = std::move(fault);
-    faults_.erase(faults_.begin() + (&fault - faults_.data()));
+    faults_.erase(at);
     return found;
   }
   return std::nullopt;
