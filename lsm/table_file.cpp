@@ -223,6 +223,9 @@ std::unexpected<core::Error> TableFile::malformed(std::uint64_t offset) const {
 }
 
 void TableFile::report(const core::Error& error) const {
+  // What is closed, or cancelled, says nothing of the disk.
+  const bool of_disk = error.code == core::Errc::corruption || error.code == core::Errc::io_error;
+  if (!of_disk) return;
   if (on_damage_ != nullptr && *on_damage_) (*on_damage_)(error);
 }
 

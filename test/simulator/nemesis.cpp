@@ -347,6 +347,7 @@ bool Nemesis::read_error(const Fault& fault, Random& random) {
   const NodeId a = node_a(fault);
   if (!may_damage(a)) return false;
   brokers_[a].before_read_error = numbers_of(a);
+  brokers_[a].was_unreadable = true;
   world_.disk(a).fail_next(core::OpCode::read, "table-", 1 + static_cast<int>(random.below(6)),
                            EIO);
   later(Millis(2000), [this, a] {
@@ -598,11 +599,21 @@ bool Nemesis::come_back(const Fault& fault, Random& random) {
 
 void Nemesis::look_after() {
   for (auto& [node, broker] : brokers_) {
+    check_numbers(node, broker);
     const bool is_meant = broker.present && node != away_;
     if (!is_meant || broker.restarting || broker.own_disk.has_value()) continue;
     if (is_up(node) && program(node)->error().empty()) continue;
     restart_or_replace(node, broker);
   }
+}
+
+/// What is whole must not be made anew.
+void Nemesis::check_numbers(NodeId node, Broker& broker) {
+  consensus::StoreNumbers now = numbers_of(node);
+  const bool renews = !now.renewed.empty() && now.renewed != broker.numbers.renewed;
+  if (renews && broker.rotten.empty() && !broker.was_unreadable)
+    fail(fmt::format("node {} makes a store anew although nothing is wrong with its disk", node));
+  broker.numbers = std::move(now);
 }
 
 /// It has ended, or could not start.

@@ -46,6 +46,9 @@ class Nemesis {
   [[nodiscard]] std::uint64_t inflicted() const { return inflicted_; }
   [[nodiscard]] const std::map<FaultKind, std::uint64_t>& counts() const { return counts_; }
 
+  /// Something on its disk has rotted, or could not be read, and has not been made up for.
+  [[nodiscard]] bool is_damaged(NodeId node) const;
+
  private:
   /// What a node is in for.
   struct Broker {
@@ -55,7 +58,9 @@ class Nemesis {
     /// A read of a table fails, or has: until the node is another member, it may be about to make
     /// a store anew.
     std::optional<consensus::StoreNumbers> before_read_error;
-    bool failing = false;  ///< An operation of its disk fails.
+    bool was_unreadable = false;
+    consensus::StoreNumbers numbers;  ///< As they were last seen.
+    bool failing = false;             ///< An operation of its disk fails.
     bool restarting = false;
     test::DiskOptions usual_disk;
     /// Its own disk, while it has another one, with which it must be refused; and with what words.
@@ -110,7 +115,6 @@ class Nemesis {
   [[nodiscard]] bool is_up(NodeId node) const { return world_.is_up(node); }
   [[nodiscard]] bool is_well(NodeId node) const;
   [[nodiscard]] bool may_damage(NodeId node) const;
-  [[nodiscard]] bool is_damaged(NodeId node) const;
   [[nodiscard]] consensus::StoreNumbers numbers_of(NodeId node) const {
     return oracle_.numbers_of(consensus::NodeId(static_cast<std::int32_t>(node)));
   }
@@ -127,6 +131,7 @@ class Nemesis {
   void give_foreign_disk(NodeId node, test::DiskImage foreign, std::string refusal);
   void give_back_disk(NodeId node);
   void restart_or_replace(NodeId node, Broker& broker);
+  void check_numbers(NodeId node, Broker& broker);
   [[nodiscard]] std::vector<std::int32_t> some_present(Random& random, std::size_t count) const;
   void fail(std::string what);
 
