@@ -14,6 +14,8 @@ namespace {
 constexpr std::uint32_t kProducerIdBlock = 1000;
 // The log is replayed at each start; a snapshot bounds it.
 constexpr std::uint64_t kEntriesPerSnapshot = 4096;
+// Who leads learns from a majority that it does.
+constexpr core::Duration kConfirmTime = std::chrono::seconds(2);
 // What is lost with one disk is still on two.
 constexpr std::int32_t kReplicasDefault = 3;
 
@@ -229,8 +231,14 @@ Result<void> Controller::check_new_topic(const NewTopic& topic) const {
 }
 
 core::Task<Result<Topic>> Controller::create_topic(NewTopic topic) {
-  const Result<void> allowed = check_new_topic(topic);
-  if (!allowed) co_return std::unexpected(allowed.error());
+  Result<void> allowed = check_new_topic(topic);
+  if (!allowed) {
+    // Who leads no more, and does not know it, may know a topic that is gone.
+    const auto confirmed = co_await replica_.confirm_leadership(shard_.deadline_in(kConfirmTime));
+    if (!confirmed) co_return std::unexpected(Errc::not_leader);
+    allowed = check_new_topic(topic);
+    if (!allowed) co_return std::unexpected(allowed.error());
+  }
   auto placed = place(topic);
   CreateTopicCommand command;
   command.topic = {.name = topic.name,

@@ -620,7 +620,9 @@ void Nemesis::check_numbers(NodeId node, Broker& broker) {
 void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
   const bool damaged = is_damaged(node);
   const bool by_itself = is_up(node) && program(node)->error().find("/store-") != std::string::npos;
-  const bool unreadable = broker.before_read_error.has_value();  // It can't start for now.
+  // It cannot start for now.
+  const bool unreadable =
+      broker.before_read_error.has_value() && *broker.before_read_error == numbers_of(node);
   if (damaged && by_itself && !broker.failing && !unreadable)
     fail(fmt::format("node {} does not make up for damage: {}", node, program(node)->error()));
   if (!broker.failing && !damaged) {

@@ -34,8 +34,16 @@ Refusal refusal_of(consensus::Errc error, std::int32_t now) {
 
 core::Task<Refusal> grow_one(RequestContext context, CreatePartitionsTopic asked,
                              bool validate_only) {
-  const std::shared_ptr<const consensus::MetadataImage> image = context.broker.image();
+  std::shared_ptr<const consensus::MetadataImage> image = context.broker.image();
   const consensus::Topic* topic = image->find(asked.name);
+  if (topic == nullptr) {
+    // It may just have been made, where this node has not heard of it yet.
+    const bool caught_up = co_await context.config.controller->catch_up(context.shard());
+    if (!caught_up)
+      co_return Refusal{ErrorCode::request_timed_out, "the controller can't be reached"};
+    image = context.broker.image();
+    topic = image->find(asked.name);
+  }
   if (topic == nullptr)
     co_return Refusal{ErrorCode::unknown_topic_or_partition, "there is no such topic"};
   const std::int32_t now = topic->partition_count;

@@ -155,9 +155,21 @@ core::Task<Reply> handle_delete_topics(RequestContext context) {
     DeletedTopic& deleted = response.topics.emplace_back();
     deleted.name = each.name;
     deleted.topic_id = each.topic_id;
-    const std::shared_ptr<const consensus::MetadataImage> image = context.broker.image();
-    const consensus::Topic* topic =
-        each.name.has_value() ? image->find(*each.name) : image->find(each.topic_id);
+    std::shared_ptr<const consensus::MetadataImage> image = context.broker.image();
+    const auto find = [&] {
+      return each.name.has_value() ? image->find(*each.name) : image->find(each.topic_id);
+    };
+    const consensus::Topic* topic = find();
+    if (topic == nullptr) {
+      // It may just have been made, where this node has not heard of it yet.
+      const bool caught_up = co_await context.config.controller->catch_up(context.shard());
+      if (!caught_up) {
+        deleted.error_code = ErrorCode::request_timed_out;
+        continue;
+      }
+      image = context.broker.image();
+      topic = find();
+    }
     if (topic == nullptr) {
       deleted.error_code = each.name.has_value() ? ErrorCode::unknown_topic_or_partition
                                                  : ErrorCode::unknown_topic_id;
