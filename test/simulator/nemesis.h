@@ -46,8 +46,8 @@ class Nemesis {
   [[nodiscard]] std::uint64_t inflicted() const { return inflicted_; }
   [[nodiscard]] const std::map<FaultKind, std::uint64_t>& counts() const { return counts_; }
 
-  /// Something on its disk has rotted, or could not be read, and has not been made up for.
-  [[nodiscard]] bool is_damaged(NodeId node) const;
+  /// Something on its disk has rotted: what is left of it may be seen where it does no harm.
+  [[nodiscard]] bool has_rotted(NodeId node) const { return !brokers_.at(node).rotten.empty(); }
 
  private:
   /// What a node is in for.
@@ -115,6 +115,7 @@ class Nemesis {
   [[nodiscard]] bool is_up(NodeId node) const { return world_.is_up(node); }
   [[nodiscard]] bool is_well(NodeId node) const;
   [[nodiscard]] bool may_damage(NodeId node) const;
+  [[nodiscard]] bool is_damaged(NodeId node) const;
   [[nodiscard]] consensus::StoreNumbers numbers_of(NodeId node) const {
     return oracle_.numbers_of(consensus::NodeId(static_cast<std::int32_t>(node)));
   }

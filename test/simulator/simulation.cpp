@@ -173,7 +173,7 @@ class Simulation {
   void check_disks() {
     if (!world_.random("disks").chance(0.2)) return;
     for (const NodeId broker : brokers_) {
-      if (world_.life(broker) == 0 || nemesis_.is_damaged(broker)) continue;
+      if (world_.life(broker) == 0 || nemesis_.has_rotted(broker)) continue;
       test::NodeOptions options;
       options.image = world_.disk(broker).image();
       options.program = [](const NodeContext&) { return std::make_unique<DiskCheck>(); };
