@@ -421,6 +421,19 @@ void Nemesis::give_back_disk(NodeId node) {
   start(node);
 }
 
+/// Whether all others know of the node's last start, each by itself.
+bool Nemesis::have_all_met(NodeId node) {
+  if (!all_started()) return false;
+  const consensus::Identity& identity = program(node)->broker()->identity();
+  return std::ranges::all_of(brokers_, [&](auto& each) {
+    const auto& [other, broker] = each;
+    if (!broker.present || other == node || other == away_) return true;
+    return std::ranges::any_of(program(other)->broker()->identity().met, [&](const auto& met) {
+      return met.disk_id == identity.disk_id && met.boot == identity.boot;
+    });
+  });
+}
+
 /// A copy of the disk, a life later, in its place.
 bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
   const NodeId a = node_a(fault);
@@ -430,7 +443,7 @@ bool Nemesis::put_back_old_copy(const Fault& fault, Random& random) {
   start_after(a, Millis(100));
   // Who has not met the disk since its last start can't know that this is a copy.
   auto all_met = std::make_shared<bool>(false);
-  later(fault.lasts + Millis(2000), [this, all_met] { *all_met = all_started(); });
+  later(fault.lasts + Millis(2000), [this, a, all_met] { *all_met = have_all_met(a); });
   later(fault.lasts + Millis(3000), [this, a, copy, all_met, random]() mutable {
     const bool has_been_up = is_well(a) && program(a)->broker() != nullptr;
     if (!has_been_up || !may_damage(a) || !*all_met) return;

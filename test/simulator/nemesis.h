@@ -132,6 +132,7 @@ class Nemesis {
   void give_foreign_disk(NodeId node, test::DiskImage foreign, std::string refusal);
   void give_back_disk(NodeId node);
   void restart_or_replace(NodeId node, Broker& broker);
+  [[nodiscard]] bool have_all_met(NodeId node);
   void check_numbers(NodeId node, Broker& broker);
   [[nodiscard]] std::vector<std::int32_t> some_present(Random& random, std::size_t count) const;
   void fail(std::string what);
