@@ -633,7 +633,7 @@ void Nemesis::check_numbers(NodeId node, Broker& broker) {
 void Nemesis::restart_or_replace(NodeId node, Broker& broker) {
   const bool damaged = is_damaged(node);
   const bool by_itself = is_up(node) && program(node)->error().find("/store-") != std::string::npos;
-  // It cannot start for now.
+  // What it reads at its start may be what fails.
   const bool unreadable =
       broker.before_read_error.has_value() && *broker.before_read_error == numbers_of(node);
   if (damaged && by_itself && !broker.failing && !unreadable)
