@@ -143,14 +143,20 @@ def all_of_it_is_there_after_all_were_killed():
         load.check(cluster)
 
 
+def load_then_kill(cluster, node):
+    """2000 records, all of them acknowledged, before the node is killed."""
+    create_topic(cluster)
+    load = Load(cluster)
+    load.send(2000)
+    load.producer.flush(DEADLINE)
+    cluster.servers[node].kill9()
+    return load
+
+
 @case
 def a_node_that_lost_its_disk_gets_everything_from_the_others():
     with Workspace("cluster") as folder, Cluster(folder) as cluster:
-        create_topic(cluster)
-        load = Load(cluster)
-        load.send(2000)
-        load.producer.flush(DEADLINE)
-        cluster.servers[3].kill9()
+        load = load_then_kill(cluster, 3)
         shutil.rmtree(folder / "node-3")
         cluster.start(3)
         expect("joining as a new member" in cluster.servers[3].log(), "it is a new member")
@@ -180,11 +186,7 @@ def wait_for(what, done):
 @case
 def a_store_that_has_rotted_is_made_anew():
     with Workspace("cluster") as folder, Cluster(folder) as cluster:
-        create_topic(cluster)
-        load = Load(cluster)
-        load.send(2000)
-        load.producer.flush(DEADLINE)
-        cluster.servers[3].kill9()
+        load = load_then_kill(cluster, 3)
         store = folder / "node-3" / "store-0"
         log = max(store.glob("wal-*"), key=lambda path: sum(path.read_bytes()[:1 << 20]))
         flip(log, [4096 + 100])
