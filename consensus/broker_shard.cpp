@@ -86,7 +86,7 @@ BrokerShard::BrokerShard(core::Shard& shard, const BrokerLayout& layout, std::ui
       question_ended_(shard),
       keeper_(shard, raft_, keeper_rules()),
       retention_(shard, *this),
-      cleaner_(shard, *this),
+      cleaner_(shard, *this, layout.cleaning_gather),
       scope_(shard) {}
 
 BrokerShard::~BrokerShard() = default;

@@ -41,7 +41,8 @@ struct BrokerLayout {
   std::size_t cache_bytes = std::size_t{64} << 20;  ///< Blocks of tables, for each shard.
   lsm::ReadAheadOptions read_ahead = {};            ///< For each shard.
   lsm::WalOptions wal;
-  RaftOptions raft = {};     ///< Without `self`.
+  RaftOptions raft = {};  ///< Without `self`.
+  core::Duration cleaning_gather = kCleaningGather;
   core::Log* log = nullptr;  ///< May be null.
 
   [[nodiscard]] NodeId node() const { return NodeId(identity.node_id); }

@@ -10,17 +10,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// What trickles in is gathered for so long; so much is looked at without waiting.
-constexpr core::Duration kGather = 10s;
+// So much is looked at without waiting.
 constexpr std::uint64_t kMuchBytes = std::uint64_t{4} << 20;
 // Times that a plan names are by the wall clock, which may be set.
 constexpr core::Duration kLatest = 1h;
 
 }  // namespace
 
-Cleaner::Cleaner(core::Shard& shard, BrokerShard& broker)
+Cleaner::Cleaner(core::Shard& shard, BrokerShard& broker, core::Duration gather)
     : shard_(shard),
       broker_(broker),
+      gather_(gather),
       clock_(shard.now(), shard.ring().wall_now()),
       agenda_(shard),
       scope_(shard) {}
@@ -37,7 +37,7 @@ core::Task<void> Cleaner::close() {
 void Cleaner::add(GroupId group, const CleaningRules& rules, bool is_new) {
   if (!rules.compact) return;
   entries_[group].rules = rules;
-  if (!is_new) agenda_.schedule(group, shard_.now() + kGather);
+  if (!is_new) agenda_.schedule(group, shard_.now() + gather_);
 }
 
 void Cleaner::remove(GroupId group) {
@@ -49,7 +49,7 @@ void Cleaner::on_committed(const Partition& partition) {
   const auto found = entries_.find(partition.group());
   if (found == entries_.end()) return;
   const bool much = partition.committed_bytes() - found->second.seen_bytes >= kMuchBytes;
-  agenda_.schedule(partition.group(), shard_.now() + (much ? 0s : kGather));
+  agenda_.schedule(partition.group(), shard_.now() + (much ? 0s : gather_));
 }
 
 core::Task<void> Cleaner::loop() {
@@ -77,12 +77,12 @@ core::Task<void> Cleaner::look_at(GroupId group) {
   if (!again_ms) {
     agenda_.schedule(group, shard_.now() + kLatest);
   } else if (!now_ms.has_value()) {
-    agenda_.schedule(group, std::max(clock_.trusted_from(), shard_.now() + kGather));
+    agenda_.schedule(group, std::max(clock_.trusted_from(), shard_.now() + gather_));
   } else if (again_ms->has_value()) {
     const auto wait = std::chrono::milliseconds(std::max<std::int64_t>(**again_ms - *now_ms, 0));
     const auto longest = std::chrono::duration_cast<std::chrono::milliseconds>(kLatest);
     agenda_.schedule(group,
-                     shard_.now() + std::max<core::Duration>(std::min(wait, longest), kGather));
+                     shard_.now() + std::max<core::Duration>(std::min(wait, longest), gather_));
   }
 }
 

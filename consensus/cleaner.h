@@ -17,10 +17,13 @@ namespace sentinel::consensus {
 class BrokerShard;
 class Partition;
 
+/// What trickles in is gathered for so long before a partition is looked at.
+inline constexpr core::Duration kCleaningGather = std::chrono::seconds(10);
+
 class Cleaner {
  public:
   /// `broker` outlives it.
-  Cleaner(core::Shard& shard, BrokerShard& broker);
+  Cleaner(core::Shard& shard, BrokerShard& broker, core::Duration gather);
   ~Cleaner();
 
   void start();
@@ -42,6 +45,7 @@ class Cleaner {
 
   core::Shard& shard_;
   BrokerShard& broker_;
+  const core::Duration gather_;
   TrustedClock clock_;
   std::unordered_map<GroupId, Entry> entries_;
   Agenda agenda_;

@@ -164,18 +164,24 @@ core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_before(Entr
   co_return key;
 }
 
-/// The last entry that a pass may reach: committed, indexed, old enough, and not the log's last.
-core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_cleanable(
-    std::int64_t lag_ms, std::optional<std::int64_t> now_ms) {
-  if (lag_ms > 0 && !now_ms.has_value()) co_return std::nullopt;
-  const LogIndex end = std::min(state_.indexed.next(), replica_.last().index);
-  SENTINEL_CO_TRY(last, co_await last_before(EntryTarget::index(replica_.group(), end)));
+/// The last entry that a pass may reach: committed, indexed, and before the last batch. That stays
+/// whole: who reads up to the end of the log gets there by what it reads.
+core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_cleanable() {
+  const GroupId group = replica_.group();
+  SENTINEL_CO_TRY(last, co_await last_before(EntryTarget::index(group, state_.indexed.next())));
+  if (!last.has_value()) co_return std::nullopt;
+  const Offset last_record(last->end_offset.value() - 1);
+  co_return co_await last_before(EntryTarget::offset(group, last_record));
+}
+
+/// The last entry up to `last` that is old enough.
+core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_of_age(
+    std::optional<EntryKey> last, std::int64_t lag_ms, std::optional<std::int64_t> now_ms) {
   if (lag_ms == 0 || !last.has_value()) co_return last;
-  const std::int64_t old_enough = *now_ms - lag_ms;
-  SENTINEL_CO_TRY(old,
-                  co_await last_before(EntryTarget::timestamp(replica_.group(), old_enough + 1)));
-  if (!old.has_value() || old->index < last->index) co_return old;
-  co_return last;
+  if (!now_ms.has_value()) co_return std::nullopt;
+  SENTINEL_CO_TRY(
+      old, co_await last_before(EntryTarget::timestamp(replica_.group(), *now_ms - lag_ms + 1)));
+  co_return old.has_value() && old->index > last->index ? last : old;
 }
 
 /// Whether the first entry that no pass has seen is as old as may be.
@@ -192,12 +198,23 @@ core::Task<core::Result<bool>> CompactedLog::is_overdue(std::int64_t lag_ms, std
   co_return false;
 }
 
-Offset CompactedLog::expired_before(std::int64_t tombstone_ms, std::int64_t now_ms) const {
-  Offset end(0);
-  for (const Horizon& horizon : state_.horizons) {
-    if (now_ms - horizon.since_ms >= tombstone_ms) end = horizon.end;
-  }
-  return end;
+/// Whether tombstones have been kept for so long. When they go is for the leader to say.
+void CompactedLog::note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan) {
+  std::vector<Horizon>& horizons = state_.horizons;
+  const auto young = std::ranges::find_if(
+      horizons, [&](const Horizon& horizon) { return now_ms - horizon.since_ms < tombstone_ms; });
+  if (young != horizons.end()) ask_by(plan, later(young->since_ms, tombstone_ms));
+  if (young == horizons.begin()) return;
+  horizons.erase(horizons.begin(), std::prev(young));
+  if (!replica_.is_leader()) return;
+  ask_by(plan, later(now_ms, tombstone_ms / kHorizons));  // If that can't be now.
+  plan.expired = Expired{.before = horizons.front().end, .last = state_.cleaned};
+}
+
+void CompactedLog::release(Offset before) {
+  state_.released = std::max(state_.released, before);
+  std::erase_if(state_.horizons,
+                [&](const Horizon& horizon) { return horizon.end <= state_.released; });
 }
 
 /// From now on the tombstones that the last pass left are kept for so long.
@@ -205,7 +222,9 @@ core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int6
                                             Plan& plan) {
   if (state_.tombstones == 0) co_return;
   std::vector<Horizon>& horizons = state_.horizons;
-  const bool noted = !horizons.empty() && horizons.back().end >= state_.cleaned_offset;
+  const Offset noted_end =
+      std::max(state_.released, horizons.empty() ? Offset(0) : horizons.back().end);
+  const bool noted = noted_end >= state_.cleaned_offset;
   const std::int64_t next_ms =
       horizons.empty() ? now_ms : later(horizons.back().since_ms, tombstone_ms / kHorizons);
   if (!noted && next_ms <= now_ms) {
@@ -216,7 +235,7 @@ core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int6
   } else if (!noted) {
     ask_by(plan, next_ms);
   }
-  ask_by(plan, later(horizons.front().since_ms, tombstone_ms));
+  note_expired(tombstone_ms, now_ms, plan);
 }
 
 core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
@@ -225,11 +244,13 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
   co_await turn_.acquire(1);
   const Turn turn(turn_);
   Plan plan;
-  SENTINEL_CO_TRY(last, co_await last_cleanable(rules.lag_ms_min, now_ms));
+  SENTINEL_CO_TRY(end, co_await last_cleanable());
+  SENTINEL_CO_TRY(last, co_await last_of_age(end, rules.lag_ms_min, now_ms));
   Pass pass{.last = state_.cleaned,
             .end_offset = state_.cleaned_offset,
             .end_bytes = state_.cleaned_bytes,
-            .tombstones_expired = Offset(0)};
+            .released = state_.released,
+            .remembered = {}};
   bool due = false;
   if (last.has_value() && last->index > state_.cleaned) {
     pass.last = last->index;
@@ -241,16 +262,13 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
         static_cast<double>(last->end_bytes - begin) - static_cast<double>(state_.removed_bytes);
     due = dirty >= rules.dirty_share_min * all;
   }
-  if (now_ms.has_value()) {
-    co_await note_horizon(rules.tombstone_ms, *now_ms, plan);
-    pass.tombstones_expired = expired_before(rules.tombstone_ms, *now_ms);
-    due |= pass.tombstones_expired > Offset(0) && state_.tombstones > 0;
-  }
+  if (now_ms.has_value()) co_await note_horizon(rules.tombstone_ms, *now_ms, plan);
+  due |= std::min(state_.released, pass.end_offset) > state_.gone && state_.tombstones > 0;
   if (now_ms.has_value() && rules.lag_ms_max >= 0 && pass.last > state_.cleaned && !due) {
     SENTINEL_CO_TRY(overdue, co_await is_overdue(rules.lag_ms_max, *now_ms, plan));
     due = overdue;
   }
-  const bool some_too_young = rules.lag_ms_min > 0 && replica_.last().index > pass.last;
+  const bool some_too_young = end.has_value() && end->index > pass.last;
   if (some_too_young && now_ms.has_value()) ask_by(plan, later(*now_ms, rules.lag_ms_min));
   if (due) plan.pass = pass;
   co_return plan;
@@ -273,8 +291,7 @@ core::Task<core::Status> CompactedLog::clean(Pass pass) {
   state_.cleaned_offset = pass.end_offset;
   state_.cleaned_bytes = pass.end_bytes;
   state_.tombstones = chunk.tombstones;
-  std::erase_if(state_.horizons,
-                [&](const Horizon& horizon) { return horizon.end <= pass.tombstones_expired; });
+  state_.gone = std::min(pass.released, pass.end_offset);
   lsm::WriteBatch changes;
   put_state(changes);
   co_await db_.write(std::move(changes));
@@ -282,7 +299,7 @@ core::Task<core::Status> CompactedLog::clean(Pass pass) {
 }
 
 /// Cleans some entries from `chunk.next` on; false behind the last one of the pass.
-core::Task<core::Result<bool>> CompactedLog::clean_chunk(Pass pass, Chunk& chunk) {
+core::Task<core::Result<bool>> CompactedLog::clean_chunk(const Pass& pass, Chunk& chunk) {
   co_await turn_.acquire(1);
   const Turn turn(turn_);
   LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
@@ -327,9 +344,12 @@ core::Task<core::Status> CompactedLog::clean_entry(const Pass& pass, const Entry
     if (kept != i) records[kept] = std::move(records[i]);
     ++kept;
   }
-  if (kept == count) co_return core::Status();
+  if (kept == count && count > 0) co_return core::Status();
   records.resize(kept);
-  const core::Bytes rebuilt = records.empty() ? core::Bytes() : rebuild_batch(entry.batch, records);
+  const bool stays =
+      kept > 0 || std::ranges::binary_search(pass.remembered, entry.batch.base_offset());
+  if (stays && count == 0) co_return core::Status();
+  const core::Bytes rebuilt = stays ? rebuild_batch(entry.batch, records) : core::Bytes();
   // One large batch at most in a write: it has to fit a record of the log.
   if (chunk.changes.body_bytes() + rebuilt.size() > kChunkBytes && !chunk.changes.empty())
     co_await write(chunk);
@@ -356,7 +376,7 @@ core::Task<core::Result<bool>> CompactedLog::is_kept(const Pass& pass, const Rec
   SENTINEL_CO_TRY(last, co_await latest(place));
   if (last.has_value() && *last > record.offset) co_return false;
   if (record.value.has_value()) co_return true;
-  if (record.offset >= pass.tombstones_expired) {
+  if (record.offset >= pass.released) {
     ++chunk.tombstones;
     co_return true;
   }

@@ -4,12 +4,18 @@
 ///
 ///   index   follows the committed end of the log: record key -> offset of its latest record
 ///   pass    from the start of the log to a clean end: a batch is written again under its own entry
-///           key without the records whose key has a later one; one with none left stays empty
+///           key without the records whose key has a later one; one with none left stays empty,
+///           with its header while its producer might send it again
 ///
-/// Offsets never change, gaps stay; the last entry of the log stays as it is. Everything is written
+/// Offsets never change, gaps stay; the last batch of the log stays as it is. Everything is written
 /// through the store a chunk at a time, each chunk together with how far it got, so a crash costs a
-/// pass at most. Passes are local: every replica cleans for itself what is committed. Source:
-/// Kafka's log compaction; KIP-354 and KIP-534 for lags and tombstones.
+/// pass at most. Passes are local: every replica cleans for itself what is committed.
+///
+/// But for tombstones: a replica that lags has the record that one deletes, and would keep it for
+/// good if it were sent a log without the tombstone. So the leader says when they may go, in a
+/// command of the log: once they have been kept long enough, and all replicas have them.
+///
+/// Source: Kafka's log compaction; KIP-354 and KIP-534 for lags and tombstones.
 
 #include <cstdint>
 #include <optional>
@@ -61,18 +67,32 @@ class CompactedLog {
     LogIndex last;
     Offset end_offset;
     std::uint64_t end_bytes = 0;
-    Offset tombstones_expired;  ///< Tombstones below have been kept long enough.
+    Offset released;  ///< Tombstones below go.
+    /// Base offsets of the batches that the producers' state remembers, ascending. Their headers
+    /// stay: a replica that gets the log from here learns of its producers from nothing else, and
+    /// would take a batch again that is sent again.
+    std::vector<Offset> remembered;
+  };
+  /// Tombstones below `before`, which are in entries up to `last`, have been kept long enough.
+  struct Expired {
+    Offset before;
+    LogIndex last;
   };
   struct Plan {
     std::optional<Pass> pass;              ///< Nothing: no pass is due.
+    std::optional<Expired> expired;        ///< What the leader is to have released.
     std::optional<std::int64_t> again_ms;  ///< The wall time at which to ask again, if known.
   };
   /// Brings the index up to date and says whether a pass is due. `now_ms` is the wall clock,
   /// nothing while it can't be trusted: ages then count for nothing.
   core::Task<core::Result<Plan>> plan(CleaningRules rules, std::optional<std::int64_t> now_ms);
   /// Runs a pass. What the state machine needs from entries up to `pass.last` must be in a snapshot
-  /// already.
+  /// already, and `pass.remembered` be of that.
   core::Task<core::Status> clean(Pass pass);
+
+  /// All replicas have the tombstones below, and may let them go.
+  void release(Offset before);
+  [[nodiscard]] Offset released() const { return state_.released; }
 
   /// The latest committed record with this key; nothing when there is none, when it is a tombstone,
   /// or when it lies before the start of the log.
@@ -84,7 +104,7 @@ class CompactedLog {
   core::Task<core::Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
 
  private:
-  /// Tombstones below `end` have been through a pass since `since_ms`.
+  /// Tombstones below `end` have been through a pass since `since_ms`, or are not there any more.
   struct Horizon {
     Offset end;
     std::int64_t since_ms = 0;
@@ -101,7 +121,9 @@ class CompactedLog {
     std::int64_t removed_bytes = 0;  // May be negative: some codecs make a batch larger again.
     std::uint64_t tombstones = 0;    // Left by the last pass.
     Offset index_start;              // The index has nothing older.
-    std::vector<Horizon> horizons;   // Ascending.
+    std::vector<Horizon> horizons;   // Ascending; of those that have come of age the last.
+    Offset released;                 // Tombstones below may go,
+    Offset gone;                     // and those below have gone in the last pass.
     static void fields(auto& self, auto& visit) {
       visit(self.indexed);
       visit(self.cleaned);
@@ -111,6 +133,8 @@ class CompactedLog {
       visit(self.tombstones);
       visit(self.index_start);
       visit(self.horizons);
+      visit(self.released);
+      visit(self.gone);
     }
   };
   struct Chunk;
@@ -118,7 +142,7 @@ class CompactedLog {
 
   core::Task<core::Status> index_all();
   core::Task<core::Result<bool>> index_chunk();
-  core::Task<core::Result<bool>> clean_chunk(Pass pass, Chunk& chunk);
+  core::Task<core::Result<bool>> clean_chunk(const Pass& pass, Chunk& chunk);
   core::Task<core::Status> clean_entry(const Pass& pass, const EntryKey& key, core::Bytes batch,
                                        Chunk& chunk);
   core::Task<void> write(Chunk& chunk);
@@ -127,11 +151,13 @@ class CompactedLog {
   core::Task<core::Result<std::optional<Offset>>> latest(core::Bytes index_key);
   core::Task<core::Result<std::optional<KeyedRecord>>> record_at(Offset offset);
   core::Task<core::Result<std::optional<EntryKey>>> last_before(EntryTarget target);
-  core::Task<core::Result<std::optional<EntryKey>>> last_cleanable(
-      std::int64_t lag_ms, std::optional<std::int64_t> now_ms);
+  core::Task<core::Result<std::optional<EntryKey>>> last_cleanable();
+  core::Task<core::Result<std::optional<EntryKey>>> last_of_age(std::optional<EntryKey> last,
+                                                                std::int64_t lag_ms,
+                                                                std::optional<std::int64_t> now_ms);
   core::Task<core::Result<bool>> is_overdue(std::int64_t lag_ms, std::int64_t now_ms, Plan& plan);
   core::Task<void> note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
-  [[nodiscard]] Offset expired_before(std::int64_t tombstone_ms, std::int64_t now_ms) const;
+  void note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
   void put_state(lsm::WriteBatch& batch) const;
 
   core::Shard& shard_;

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "consensus/partition_command.h"
+
 namespace sentinel::consensus {
 
 namespace {
@@ -162,7 +164,7 @@ core::Task<core::Status> Partition::replay_producers() {
       note_records(key, cursor.value());
       bytes_since_snapshot_ += cursor.value().size();
     } else if (key.type == EntryType::command) {
-      begin_trim(cursor.value());
+      carry_out(cursor.value());
     }
     producers_index_ = key.index;
     ++entries_since_snapshot_;
@@ -261,7 +263,7 @@ void Partition::apply(const CommittedEntry& entry) {
     producers_index_ = key.index;
   }
   producers_.on_commit(high_watermark_);
-  if (key.type == EntryType::command) begin_trim(entry.payload);
+  if (key.type == EntryType::command) carry_out(entry.payload);
   committed_bytes_ += entry.payload.size();
   note_for_snapshot(entry.payload.size());
   committed_.notify_all();
@@ -373,12 +375,17 @@ void Partition::note_for_snapshot(std::size_t batch_bytes) {
 
 // Giving up what is old.
 
-/// A command of a partition's log. It says which entries go, so that all replicas' logs begin at
-/// the same one.
-void Partition::begin_trim(core::ByteSpan command) {
-  const auto start = LogStart::decode(command);
-  SENTINEL_ASSERT(start.has_value(), "group {}: a command of our own", replica_.group());
-  trims_.push_back(*start);
+void Partition::carry_out(core::ByteSpan bytes) {
+  const auto command = PartitionCommand::decode(bytes);
+  SENTINEL_ASSERT(command.has_value(), "group {}: a command of our own", replica_.group());
+  if (command->released > Offset(0)) compacted().release(command->released);
+  const LogStart& start = command->start;
+  if (start.offset > Offset(0) || start.before.index > LogIndex(0)) begin_trim(start);
+}
+
+/// It is said which entries go, so that all replicas' logs begin at the same one.
+void Partition::begin_trim(const LogStart& start) {
+  trims_.push_back(start);
   if (!opened_ || trimming_ || closed_) return;
   trimming_ = true;
   scope_.spawn(trim_loop());
@@ -462,7 +469,8 @@ core::Task<core::Status> Partition::read_batches(ReadRequest request, Offset end
   for (std::size_t count = 1; status && cursor.valid(); ++count) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.group != replica_.group() || key.end_offset > end) break;
-    if (key.type == EntryType::records) {
+    // What compaction by key has left of a batch may be its header.
+    if (key.type == EntryType::records && cursor.value().size() > kBatchHeaderBytes) {
       const std::uint64_t size = cursor.value().size();
       const bool forced = bytes == 0 && request.first_batch_whole;
       if (bytes + size > request.bytes_max && !forced) {
@@ -537,10 +545,11 @@ core::Task<Result<std::optional<EntryKey>>> Partition::last_before(EntryTarget t
 
 /// Proposes that the log begins behind `last`, at `start`, and waits until it does.
 core::Task<Result<void>> Partition::give_up(const EntryKey& last, Offset start) {
-  Proposal proposal{.type = EntryType::command,
-                    .payload = LogStart{.offset = start, .before = last}.encode(),
-                    .end_offset = log_end_,
-                    .max_timestamp = max_timestamp_};
+  Proposal proposal{
+      .type = EntryType::command,
+      .payload = PartitionCommand{.start = {.offset = start, .before = last}}.encode(),
+      .end_offset = log_end_,
+      .max_timestamp = max_timestamp_};
   const auto proposed = co_await replica_.propose(std::move(proposal));
   if (!proposed) co_return std::unexpected(proposed.error());
   while (trimmed_ < start && trimming_ && !closed_) co_await trim_done_.wait();
@@ -612,20 +621,40 @@ CompactedLog& Partition::compacted() {
   return *compacted_;
 }
 
+/// Has all replicas let go of tombstones that have expired, once all have them.
+core::Task<bool> Partition::release_tombstones(CompactedLog::Expired expired) {
+  const auto all_have = replica_.raft().all_have();
+  if (closed_ || !is_leader() || all_have.value_or(LogIndex(0)) < expired.last) co_return false;
+  Proposal proposal{.type = EntryType::command,
+                    .payload = PartitionCommand{.released = expired.before}.encode(),
+                    .end_offset = log_end_,
+                    .max_timestamp = max_timestamp_};
+  const auto proposed = co_await replica_.propose(std::move(proposal));
+  co_return proposed.has_value() && compacted().released() >= expired.before;
+}
+
 core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
     CleaningRules rules, std::optional<std::int64_t> now_ms) {
   for (;;) {
     if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
     const auto plan = co_await compacted().plan(rules, now_ms);
     if (!plan) co_return unreadable(plan.error());
+    if (plan->expired.has_value()) {
+      const bool released = co_await release_tombstones(*plan->expired);
+      if (released) continue;
+    }
     if (!plan->pass.has_value()) co_return plan->again_ms;
     // Batches that a pass takes away no longer tell of their producers.
     while (trimming_ && !closed_) co_await trim_done_.wait();
     auto snapshot = co_await committed_snapshot();
     if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
     if (trimming_) continue;
+    const auto producers = ProducerState::decode(snapshot->state);
+    if (!producers) co_return unreadable(producers.error());
+    CompactedLog::Pass pass = *plan->pass;
+    pass.remembered = producers->remembered();
     co_await replica_.store_snapshot(std::move(*snapshot));
-    const core::Status cleaned = co_await compacted().clean(*plan->pass);
+    const core::Status cleaned = co_await compacted().clean(std::move(pass));
     if (!cleaned) co_return unreadable(cleaned.error());
   }
 }

@@ -180,7 +180,8 @@ class Partition final : public StateMachine {
   core::Task<core::Status> replay_producers();
   core::Task<void> rebuild_producers();
   void note_records(const EntryKey& key, core::ByteSpan batch);
-  void begin_trim(core::ByteSpan command);
+  void carry_out(core::ByteSpan command);
+  void begin_trim(const LogStart& start);
   core::Task<void> trim_loop();
   core::Task<void> save_snapshot();
   core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
@@ -188,6 +189,7 @@ class Partition final : public StateMachine {
   core::Task<Result<void>> give_up(const EntryKey& last, Offset start);
   core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
   CompactedLog& compacted();
+  core::Task<bool> release_tombstones(CompactedLog::Expired expired);
   core::Task<std::optional<Snapshot>> committed_snapshot();
   [[nodiscard]] std::optional<core::Bytes> committed_producers() const;
   void note_for_snapshot(std::size_t batch_bytes);

@@ -126,6 +126,16 @@ void ProducerState::expire(std::int64_t now_ms) {
   });
 }
 
+std::vector<Offset> ProducerState::remembered() const {
+  std::vector<Offset> offsets;
+  for (const auto& [id, producer] : producers_) {  // lint: order does not matter
+    for (std::uint8_t i = 0; i < producer.count; ++i)
+      offsets.push_back(producer.batches[i].base_offset);
+  }
+  std::ranges::sort(offsets);
+  return offsets;
+}
+
 /// By offset: the same on every replica, whatever its clock. `cause` is where the batch is appended
 /// that needs the room; there is no way back behind it.
 void ProducerState::forget_idlest(Offset cause) {

@@ -62,6 +62,8 @@ class ProducerState {
   /// Forgets producers whose last batch was appended longer ago than the expiration.
   void expire(std::int64_t now_ms);
   [[nodiscard]] std::size_t producer_count() const { return producers_.size(); }
+  /// The base offsets of all batches that are remembered, ascending.
+  [[nodiscard]] std::vector<Offset> remembered() const;
 
   [[nodiscard]] core::Bytes encode() const;
   /// Errc::corruption for anything but what encode() makes, newer_format for a later version of it.

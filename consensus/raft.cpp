@@ -677,6 +677,14 @@ const Progress* Raft::progress_of(MemberId node) const {
   return found == leader->followers.end() ? nullptr : &found->second;
 }
 
+std::optional<LogIndex> Raft::all_have() const {
+  const auto* leader = std::get_if<Leader>(&role_);
+  if (leader == nullptr) return std::nullopt;
+  LogIndex index = log_.stable();
+  for (const auto& [node, progress] : leader->followers) index = std::min(index, progress.match());
+  return index;
+}
+
 std::string_view Raft::role_name() const {
   if (is_leader()) return "leader";
   const auto* candidate = std::get_if<Candidate>(&role_);

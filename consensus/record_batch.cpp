@@ -179,22 +179,24 @@ void stamp_log_append_time(std::byte* batch, std::size_t size, std::int64_t now_
 }
 
 core::Bytes rebuild_batch(const RecordBatchView& batch, std::span<const Record> kept) {
-  SENTINEL_ASSERT(!kept.empty());
   core::ByteWriter plain;
-  std::int64_t max_timestamp = kept.front().timestamp_ms;
+  std::int64_t max_timestamp = kept.empty() ? -1 : kept.front().timestamp_ms;
   for (const Record& record : kept) {
     plain.bytes(record.encoded);
     max_timestamp = std::max(max_timestamp, record.timestamp_ms);
   }
-  const auto codec = static_cast<Codec>(batch.codec_bits());
+  const auto codec = kept.empty() ? Codec::none : static_cast<Codec>(batch.codec_bits());
   const core::Bytes packed = codec == Codec::none ? core::Bytes() : compress(codec, plain.view());
   const ByteSpan records = codec == Codec::none ? plain.view() : packed.view();
   core::Buffer buffer = core::Buffer::allocate(kBatchHeaderBytes + records.size());
   std::byte* out = buffer.data();
   std::memcpy(out, batch.bytes().data(), kBatchHeaderBytes);
-  std::memcpy(out + kBatchHeaderBytes, records.data(), records.size());
+  std::ranges::copy(records, out + kBatchHeaderBytes);
   core::store_be(out + batch_layout::batch_length,
                  core::narrow<std::int32_t>(buffer.capacity() - kBatchLengthOverhead));
+  if (kept.empty())
+    core::store_be(out + batch_layout::attributes,
+                   static_cast<std::uint16_t>(batch.attributes() & ~kCodecMask));
   core::store_be(out + batch_layout::max_timestamp, max_timestamp);
   core::store_be(out + batch_layout::record_count, core::narrow<std::int32_t>(kept.size()));
   stamp_crc(out, buffer.capacity());

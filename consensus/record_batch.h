@@ -178,8 +178,9 @@ class RecordReader {
   std::int32_t last_delta_ = -1;
 };
 
-/// The batch with these of its records, in their order, at least one; offsets, timestamps, producer
-/// and codec stay as they are. Source: what Kafka's log cleaner leaves of a batch.
+/// The batch with these of its records, in their order; offsets, timestamps, producer and codec
+/// stay as they are. With none left it is a header that tells of its producer, without timestamp
+/// and codec. Source: what Kafka's log cleaner leaves of a batch.
 core::Bytes rebuild_batch(const RecordBatchView& batch, std::span<const Record> kept);
 
 struct FoundRecord {

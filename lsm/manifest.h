@@ -25,7 +25,7 @@ namespace sentinel::lsm {
 
 /// Written into every file of the store; a later format that this program can't read has a higher
 /// number.
-inline constexpr std::uint32_t kFormatVersion = 6;
+inline constexpr std::uint32_t kFormatVersion = 7;
 
 /// Whether this program reads files of this format; if not, Errc::newer_format or unsupported,
 /// naming the file.

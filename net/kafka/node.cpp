@@ -158,6 +158,7 @@ core::Task<core::Status> Node::open_data() {
       .read_ahead = {.bytes_max = plan.read_ahead},
       .wal = options_.wal,
       .raft = options_.raft,
+      .cleaning_gather = options_.cleaning_gather,
       .log = log_};
   co_return core::Status();
 }

@@ -30,10 +30,11 @@ struct NodeOptions {
   std::optional<HostPort> advertise;
   bool auto_create_topics = true;
   std::int32_t default_partitions = 1;
-  std::uint64_t memory_bytes = std::uint64_t{1} << 30;     ///< See plan_memory().
-  std::size_t memtable_bytes_max = std::size_t{32} << 20;  ///< Smaller in tests.
-  lsm::WalOptions wal;                                     ///< Sizes only; smaller in tests.
-  consensus::RaftOptions raft = {};                        ///< The same.
+  std::uint64_t memory_bytes = std::uint64_t{1} << 30;          ///< See plan_memory().
+  std::size_t memtable_bytes_max = std::size_t{32} << 20;       ///< Smaller in tests.
+  lsm::WalOptions wal;                                          ///< Sizes only; smaller in tests.
+  consensus::RaftOptions raft = {};                             ///< The same.
+  core::Duration cleaning_gather = consensus::kCleaningGather;  ///< The same.
   /// The node is to be closed and opened again: a store of it will be made anew then. Called at
   /// most once, on shards[0].
   std::function<void()> restart = {};

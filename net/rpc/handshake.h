@@ -16,8 +16,8 @@ namespace sentinel::net::rpc {
 
 inline constexpr std::uint32_t kHelloMagic = 0x534e5452;  // "SNTR"
 /// Versions of everything that nodes send each other.
-inline constexpr std::uint16_t kProtocolMin = 2;
-inline constexpr std::uint16_t kProtocolMax = 2;
+inline constexpr std::uint16_t kProtocolMin = 3;
+inline constexpr std::uint16_t kProtocolMax = 3;
 /// Of Hello::to_shard: only asks who is there.
 inline constexpr std::uint32_t kNoShard = UINT32_MAX;
 

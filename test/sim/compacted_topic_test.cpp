@@ -74,6 +74,7 @@ struct Bench : test::BrokerBench {
   GroupId group;
   Log sent;
   std::int64_t last_batch = 0;  // The base offset of the log's last entry.
+  std::uint64_t headers = 0;
 
   consensus::Result<consensus::Appended> try_append(const std::vector<Sent>& records,
                                                     Codec codec = Codec::none,
@@ -108,18 +109,21 @@ struct Bench : test::BrokerBench {
     append({{.key = std::move(key), .value = std::move(value), .timestamp_ms = wall_ms()}});
   }
 
-  /// What a consumer gets from the start on; checks that the partition knows its size.
+  /// What a consumer gets from the start on; checks that the partition knows its size, and finds
+  /// out how many batches have nothing left but the header.
   Log stored() {
     Log log;
-    run([](SimBroker* broker, GroupId of, Log* out) -> Task<void> {
+    run([](SimBroker* broker, GroupId of, Log* out, std::uint64_t* left) -> Task<void> {
       auto partition = co_await broker->shard().partition(of);
       const auto read =
           co_await (*partition)->read({.offset = (*partition)->log_start(), .bytes_max = 1 << 30});
       CHECK(read.has_value());
       if (!read) co_return;
-      CHECK(read->records.size() == (*partition)->size_bytes());
+      const std::uint64_t rest = (*partition)->size_bytes() - read->records.size();
+      CHECK(rest % consensus::kBatchHeaderBytes == 0);
+      *left = rest / consensus::kBatchHeaderBytes;
       add_to(*out, read->records.joined());
-    }(&broker(), group, &log));
+    }(&broker(), group, &log, &headers));
     return log;
   }
   std::int64_t start_offset() {
@@ -359,6 +363,18 @@ TEST_CASE_FIXTURE(Bench, "a compacted topic takes no record without a key") {
   }(&broker(), group));
 }
 
+TEST_CASE_FIXTURE(Bench, "the last batch stays also behind which a term begins") {
+  group = create("end", with(kEager, "delete.retention.ms", "1000"));
+  append("key", "value");
+  append("key", std::nullopt);
+  world.crash(node);
+  start();
+  world.run_for(60s);
+  const Log log = stored();
+  REQUIRE(log.size() == 1);
+  CHECK(log.contains(last_batch));
+}
+
 TEST_CASE_FIXTURE(Bench, "a producer's last batches are known although they were cleaned away") {
   group = create("producer", kEager);
   for (std::int32_t i = 0; i < 4; ++i)
@@ -374,6 +390,26 @@ TEST_CASE_FIXTURE(Bench, "a producer's last batches are known although they were
   CHECK(again->base_offset == Offset(3));
   const auto gap = try_append({{.key = "key", .value = "value"}}, Codec::none, 9);
   CHECK(gap.error() == consensus::Errc::out_of_order_sequence);
+}
+
+TEST_CASE_FIXTURE(Bench, "of what a producer might send again the headers stay in the log") {
+  group = create("headers", kEager);
+  const auto send = [&](std::int32_t sequence) {
+    append({{.key = "key", .value = "value", .timestamp_ms = wall_ms()}}, Codec::lz4, sequence);
+  };
+  for (std::int32_t i = 0; i < 9; ++i) send(i);
+  append("key", "of another");
+  append("last", "value");
+  world.run_for(60s);
+  CHECK(stored().size() == 2);
+  CHECK(headers == consensus::kRememberedBatches);
+  // Those of its next batches take their place.
+  for (std::int32_t i = 9; i < 12; ++i) send(i);
+  append("last", "value");
+  world.run_for(60s);
+  CHECK(stored().size() == 2);
+  CHECK(headers == consensus::kRememberedBatches - 1);
+  check_nothing_lost();
 }
 
 TEST_CASE_FIXTURE(Bench, "keys of any length are told apart") {

@@ -278,18 +278,18 @@ TEST_CASE("a full disk refuses writes until space returns") {
   }(fixture.shard()));
 }
 
-TEST_CASE("short transfers do less than was asked and never nothing") {
+TEST_CASE("short transfers do less than was asked and never nothing, and writes whole sectors") {
   Fixture fixture;
   fixture.disk().options.short_transfer_probability = 1;
   fixture.run([](Shard& shard) -> Task<void> {
     const auto file = static_cast<Handle>(co_await test::open_file(shard, "/data/file", kNew));
     for (int i = 0; i < 50; ++i) {
-      const std::int64_t two = co_await test::write_text(shard, file, 0, "ab");
-      const std::int64_t more = co_await test::write_text(shard, file, 0, std::string(100, 'x'));
+      const std::int64_t sector = co_await test::write_text(shard, file, 0, std::string(512, 'a'));
+      const std::int64_t more = co_await test::write_text(shard, file, 0, std::string(5'000, 'x'));
       std::string text;
       const std::int64_t read = co_await test::read_text(shard, file, 0, 2, &text);
-      CHECK(two == 1);
-      CHECK((more >= 1 && more < 100));
+      CHECK(sector == 512);
+      CHECK((more >= 512 && more < 5'000 && more % 512 == 0));
       CHECK(read == 1);
     }
     co_await test::close_handle(shard, file);

@@ -20,12 +20,17 @@ using consensus::LogPosition;
 using consensus::Raft;
 using consensus::Term;
 
-/// What must be the same everywhere. Of a topic that keeps the latest records only, each replica
-/// cleans its own log when it comes to that: what an entry held may be gone from it.
+/// Whether it keeps the latest records only.
+bool Oracle::is_compacted(GroupId group) const {
+  const consensus::Topic* topic = image_.topic_of(group);
+  return topic != nullptr && consensus::cleaning_rules(*topic).compact;
+}
+
+/// What must be the same everywhere. A compacted log is cleaned by each replica when it comes to
+/// that: what an entry held may be gone from it.
 std::uint64_t Oracle::hash_of(GroupId group, const LogEntry& entry) const {
   const auto end = static_cast<std::uint64_t>(entry.key.end_offset.value()) << 32;
-  const consensus::Topic* topic = image_.topic_of(group);
-  if (topic != nullptr && consensus::cleaning_rules(*topic).compact) return end;
+  if (is_compacted(group)) return end;
   const std::uint64_t type = static_cast<std::uint64_t>(entry.key.type) << 56;
   return type ^ end ^ core::crc32c(entry.payload);
 }
@@ -238,22 +243,33 @@ void Oracle::note_batch(Group& group, const LogEntry& entry) {
 
 /// R10: a state of the log up to an entry knows of each producer the last batch up to there, so
 /// that it is not taken again.
-void Oracle::check_snapshot(GroupId id, const Group& group, const Raft& raft, LogIndex index,
+void Oracle::check_snapshot(GroupId id, Group& group, const Raft& raft, LogIndex index,
                             core::ByteSpan state) {
   const auto producers = consensus::ProducerState::decode(state);
   if (!producers) {
     fail("R10", id, raft, "stores a state that can't be read: {}", producers.error().message);
     return;
   }
+  const auto knows = [](const consensus::ProducerState& of, const Batch& batch) {
+    const auto check = of.check(*consensus::RecordBatchView::parse(batch.bytes));
+    return check.outcome == consensus::ProducerCheck::Outcome::duplicate &&
+           check.original_base_offset == batch.base_offset;
+  };
+  const auto forgot = [&](const Batch& batch) {
+    const auto check = producers->check(*consensus::RecordBatchView::parse(batch.bytes));
+    return producers_expire_ && check.outcome == consensus::ProducerCheck::Outcome::append;
+  };
+  const bool may_lag = index < group.newest && is_compacted(id);
+  const auto newest = consensus::ProducerState::decode(may_lag ? group.newest_state.view() : state);
+  if (index > group.newest) {
+    group.newest = index;
+    group.newest_state = core::Bytes::copy(state);
+  }
   for (const auto& [producer, batches] : group.produced) {
     const auto behind = std::ranges::upper_bound(batches, index, {}, &Batch::index);
     if (behind == batches.begin()) continue;
     const Batch& last = *std::prev(behind);
-    using Outcome = consensus::ProducerCheck::Outcome;
-    const auto check = producers->check(*consensus::RecordBatchView::parse(last.bytes));
-    const bool known =
-        check.outcome == Outcome::duplicate && check.original_base_offset == last.base_offset;
-    if (known || (producers_expire_ && check.outcome == Outcome::append)) continue;
+    if (knows(*producers, last) || forgot(last) || (may_lag && !knows(*newest, last))) continue;
     fail("R10", id, raft, "the state up to {} does not know entry {}, the last of producer {}",
          index, last.index, producer);
   }

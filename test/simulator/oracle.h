@@ -10,7 +10,9 @@
 ///   R7  what is committed is on the disks of a majority;
 ///   R8  nothing that is committed gives way to another leader's;
 ///   R9  at most one change of members is not committed;
-///   R10 a stored state knows what all entries up to its own did: the producers' last batches.
+///   R10 a stored state knows what all entries up to its own did: the producers' last batches. Of a
+///       compacted topic a replica may be sent what was cleaned, which tells of those that are
+///       remembered further on: it is elected with no less.
 
 #include <cstdint>
 #include <map>
@@ -84,6 +86,8 @@ class Oracle {
   struct Group {
     std::map<consensus::Term, MemberId> leaders;
     std::map<std::int64_t, std::vector<Batch>> produced;  ///< Committed, by producer.
+    consensus::LogIndex newest;  ///< The furthest that a stored state has reached,
+    core::Bytes newest_state;    ///< and that state.
     std::map<consensus::LogIndex, Entry> committed;
     std::map<std::pair<consensus::LogIndex, consensus::Term>, Stored> entries;
     std::map<MemberId, Member> members;
@@ -100,10 +104,11 @@ class Oracle {
                        const consensus::Raft::Output& output);
   void check_leader(consensus::GroupId id, Group& group, const consensus::Raft& raft);
   void check_majority(consensus::GroupId id, Group& group, const consensus::Raft& raft);
-  void check_snapshot(consensus::GroupId id, const Group& group, const consensus::Raft& raft,
+  void check_snapshot(consensus::GroupId id, Group& group, const consensus::Raft& raft,
                       consensus::LogIndex index, core::ByteSpan state);
   static void note_batch(Group& group, const consensus::LogEntry& entry);
 
+  [[nodiscard]] bool is_compacted(consensus::GroupId group) const;
   [[nodiscard]] std::uint64_t hash_of(consensus::GroupId group,
                                       const consensus::LogEntry& entry) const;
   [[nodiscard]] std::string lack_of(consensus::GroupId group, std::vector<MemberId> replicas) const;

@@ -119,6 +119,7 @@ class Simulation {
         auto* const probe = oracle_.begin_life(nemesis_.has_own_disk(context.node),
                                                scenario_.misdelivered > 0 ? &postman_ : nullptr);
         BrokerProgram::Options broker{.cluster = peers, .raft = raft_options(scenario_, probe)};
+        if (scenario_.small_windows) broker.cleaning_gather = 200ms;
         if (!scenario_.small_files) {
           broker.memtable_bytes = std::size_t{1} << 20;
           broker.segment_bytes = std::uint64_t{1} << 20;

@@ -47,6 +47,7 @@ net::kafka::NodeOptions BrokerProgram::node_options() {
   options.wal.first_segment_bytes = 16 << 10;
   options.wal.buffer_bytes = 32 << 10;
   options.raft = options_.raft;
+  options.cleaning_gather = options_.cleaning_gather;
   for (const NodeId node : options_.cluster) {
     options.peers.push_back({.node_id = static_cast<std::int32_t>(node),
                              .address = {.host = fmt::format("node-{}", node), .port = kPeerPort}});

@@ -22,6 +22,7 @@ class BrokerProgram final : public NodeProgram {
   struct Options {
     std::vector<NodeId> cluster{};  ///< With this one; empty: a cluster of its own.
     consensus::RaftOptions raft{};
+    core::Duration cleaning_gather = consensus::kCleaningGather;
     std::size_t memtable_bytes = std::size_t{48} << 10;
     std::uint64_t segment_bytes = std::uint64_t{128} << 10;
   };

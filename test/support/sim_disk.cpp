@@ -226,7 +226,8 @@ void SimDisk::begin_transfer(const Operation& operation, Ticket& ticket) {
   if (direct && !is_aligned(operation)) return;
 
   std::uint64_t length = total_length(operation);
-  const std::uint64_t unit = direct ? kBlock : 1;
+  // A page takes what is written to it as a whole, so no sector is torn.
+  const std::uint64_t unit = direct ? kBlock : writes ? kSectorBytes : 1;
   if (length > unit && options.short_transfer_probability > 0 &&
       random_.chance(options.short_transfer_probability)) {
     length = (1 + random_.below(length / unit - (length % unit == 0 ? 1 : 0))) * unit;
