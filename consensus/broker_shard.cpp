@@ -351,13 +351,14 @@ core::Task<void> BrokerShard::erase_partition(GroupId group) {
   co_await db.write(std::move(states));
 }
 
-core::Task<Result<std::optional<EntryKey>>> BrokerShard::oldest_entry(GroupId group) {
+core::Task<Result<std::optional<EntryKey>>> BrokerShard::oldest_batch(GroupId group) {
   if (!is_home_of(group)) co_return std::unexpected(Errc::storage_error);
   lsm::Db& db = store_of(group);
   auto ranges = co_await Replica::stored_ranges(db, group);
   if (!ranges) co_return std::unexpected(Errc::storage_error);
+  const Offset start = (*ranges)->start.end_offset;
   LogCursor cursor(db, std::move(*ranges));
-  const core::Status sought = co_await cursor.seek(EntryTarget::index(group, LogIndex(0)));
+  const core::Status sought = co_await cursor.seek(EntryTarget::offset(group, start));
   if (!sought) co_return std::unexpected(Errc::storage_error);
   if (!cursor.valid()) co_return std::nullopt;
   const auto key = EntryKey::decode(cursor.key());

@@ -114,8 +114,9 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   /// Partition::look_ahead(). Nobody waits for it.
   void look_ahead(GroupId group, ReadRequest request);
 
-  /// The oldest entry of the log of a group that lives here, without opening the partition.
-  core::Task<Result<std::optional<EntryKey>>> oldest_entry(GroupId group);
+  /// The oldest record batch, or its place, in the log of a group that lives here; without opening
+  /// the partition.
+  core::Task<Result<std::optional<EntryKey>>> oldest_batch(GroupId group);
 
   /// Where one partition of a long poll stands.
   struct Awaited {

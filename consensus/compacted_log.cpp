@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "consensus/partition_command.h"
+
 namespace sentinel::consensus {
 
 namespace {
@@ -125,35 +127,53 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
   co_await turn_.acquire(1);
   const Turn turn(turn_);
   const LogIndex end = replica_.commit_index();
-  LogIndex indexed = std::max(state_.indexed, replica_.start().before.index);
-  if (indexed >= end) co_return false;
+  const std::uint64_t generation = generation_;
+  State state = state_;
+  const EntryKey start = replica_.start().before;
+  if (start.index > state.indexed) {
+    state.indexed = start.index;
+    state.indexed_bytes = start.end_bytes;
+  }
+  if (state.indexed >= end) co_return false;
   LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
-  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), indexed.next())));
+  SENTINEL_CO_CHECK(
+      co_await cursor.seek(EntryTarget::index(replica_.group(), state.indexed.next())));
   lsm::WriteBatch changes;
   std::size_t bytes_read = 0;
   while (cursor.valid() && bytes_read < kChunkBytes) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > end) break;
     bytes_read += cursor.value().size();
-    if (key.type != EntryType::records) {
-      indexed = key.index;
-      SENTINEL_CO_CHECK(co_await cursor.next());
-      continue;
-    }
-    SENTINEL_CO_TRY(entry, open_entry(key, cursor.value()));
+    SENTINEL_CO_CHECK(co_await index_entry(key, cursor.value_bytes(), state, changes));
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  if (generation != generation_) co_return true;
+  state_ = std::move(state);
+  put_state(changes);
+  co_await db_.write(std::move(changes));
+  co_return true;
+}
+
+core::Task<core::Status> CompactedLog::index_entry(const EntryKey& key, core::Bytes value,
+                                                   State& state, lsm::WriteBatch& changes) {
+  std::size_t stored = 0;
+  if (key.type == EntryType::records) {
+    stored = value.size();
+    SENTINEL_CO_TRY(entry, open_entry(key, value));
     for (const Record& record : entry.records) {
       if (!record.key.has_value()) continue;
       changes.put(index_key(replica_.group(), *record.key), encode_offset(record.offset));
       if (changes.body_bytes() < kChunkBytes) continue;
       co_await db_.write(std::exchange(changes, {}));
     }
-    indexed = key.index;
-    SENTINEL_CO_CHECK(co_await cursor.next());
+  } else if (key.type == EntryType::command) {
+    SENTINEL_CO_TRY(command, PartitionCommand::decode(value));
+    state.released = std::max(state.released, command.released);
   }
-  state_.indexed = indexed;
-  put_state(changes);
-  co_await db_.write(std::move(changes));
-  co_return true;
+  state.indexed = key.index;
+  const std::uint64_t appended = key.end_bytes - std::exchange(state.indexed_bytes, key.end_bytes);
+  state.removed_bytes += static_cast<std::int64_t>(appended) - static_cast<std::int64_t>(stored);
+  co_return core::Status();
 }
 
 core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_before(EntryTarget target) {
@@ -168,7 +188,9 @@ core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_before(Entr
 /// whole: who reads up to the end of the log gets there by what it reads.
 core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::last_cleanable() {
   const GroupId group = replica_.group();
-  SENTINEL_CO_TRY(last, co_await last_before(EntryTarget::index(group, state_.indexed.next())));
+  // An earlier life may have indexed what this one does not know to be committed.
+  const LogIndex end = std::min(state_.indexed, replica_.commit_index()).next();
+  SENTINEL_CO_TRY(last, co_await last_before(EntryTarget::index(group, end)));
   if (!last.has_value()) co_return std::nullopt;
   const Offset last_record(last->end_offset.value() - 1);
   co_return co_await last_before(EntryTarget::offset(group, last_record));
@@ -198,33 +220,34 @@ core::Task<core::Result<bool>> CompactedLog::is_overdue(std::int64_t lag_ms, std
   co_return false;
 }
 
-/// Whether tombstones have been kept for so long. When they go is for the leader to say.
-void CompactedLog::note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan) {
+/// Tombstones below what is returned have been kept for so long. Whether all replicas have them is
+/// for the leader to say.
+Offset CompactedLog::note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan) {
   std::vector<Horizon>& horizons = state_.horizons;
   const auto young = std::ranges::find_if(
       horizons, [&](const Horizon& horizon) { return now_ms - horizon.since_ms < tombstone_ms; });
   if (young != horizons.end()) ask_by(plan, later(young->since_ms, tombstone_ms));
-  if (young == horizons.begin()) return;
+  if (young == horizons.begin()) return Offset(0);
   horizons.erase(horizons.begin(), std::prev(young));
-  if (!replica_.is_leader()) return;
-  ask_by(plan, later(now_ms, tombstone_ms / kHorizons));  // If that can't be now.
-  plan.expired = Expired{.before = horizons.front().end, .last = state_.cleaned};
+  const Offset end = horizons.front().end;
+  if (end > state_.released && replica_.is_leader()) {
+    plan.expired = Expired{.before = end, .last = state_.cleaned};
+    ask_by(plan, later(now_ms, tombstone_ms / kHorizons));  // If that can't be now.
+  }
+  return end;
 }
 
-void CompactedLog::release(Offset before) {
-  state_.released = std::max(state_.released, before);
-  std::erase_if(state_.horizons,
-                [&](const Horizon& horizon) { return horizon.end <= state_.released; });
+/// Whether tombstones that are released may go in this pass. A replica that is new may have been
+/// sent from here what they delete, and not them.
+bool CompactedLog::may_let_go(const Pass& pass) const {
+  return !replica_.is_leader() || replica_.raft().all_have().value_or(LogIndex(0)) >= pass.last;
 }
 
 /// From now on the tombstones that the last pass left are kept for so long.
 core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms,
                                             Plan& plan) {
-  if (state_.tombstones == 0) co_return;
   std::vector<Horizon>& horizons = state_.horizons;
-  const Offset noted_end =
-      std::max(state_.released, horizons.empty() ? Offset(0) : horizons.back().end);
-  const bool noted = noted_end >= state_.cleaned_offset;
+  const bool noted = !horizons.empty() && horizons.back().end >= state_.cleaned_offset;
   const std::int64_t next_ms =
       horizons.empty() ? now_ms : later(horizons.back().since_ms, tombstone_ms / kHorizons);
   if (!noted && next_ms <= now_ms) {
@@ -235,7 +258,6 @@ core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int6
   } else if (!noted) {
     ask_by(plan, next_ms);
   }
-  note_expired(tombstone_ms, now_ms, plan);
 }
 
 core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
@@ -249,7 +271,7 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
   Pass pass{.last = state_.cleaned,
             .end_offset = state_.cleaned_offset,
             .end_bytes = state_.cleaned_bytes,
-            .released = state_.released,
+            .released = Offset(0),
             .remembered = {}};
   bool due = false;
   if (last.has_value() && last->index > state_.cleaned) {
@@ -262,8 +284,14 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
         static_cast<double>(last->end_bytes - begin) - static_cast<double>(state_.removed_bytes);
     due = dirty >= rules.dirty_share_min * all;
   }
-  if (now_ms.has_value()) co_await note_horizon(rules.tombstone_ms, *now_ms, plan);
-  due |= std::min(state_.released, pass.end_offset) > state_.gone && state_.tombstones > 0;
+  if (now_ms.has_value() && state_.tombstones > 0) {
+    co_await note_horizon(rules.tombstone_ms, *now_ms, plan);
+    const Offset expired = note_expired(rules.tombstone_ms, *now_ms, plan);
+    if (may_let_go(pass)) pass.released = std::min(expired, state_.released);
+  }
+  // What is released here must have been through a pass before it goes.
+  due |= pass.released > state_.gone ||
+         std::min(state_.released, pass.end_offset) > state_.cleaned_offset;
   if (now_ms.has_value() && rules.lag_ms_max >= 0 && pass.last > state_.cleaned && !due) {
     SENTINEL_CO_TRY(overdue, co_await is_overdue(rules.lag_ms_max, *now_ms, plan));
     due = overdue;
@@ -291,7 +319,9 @@ core::Task<core::Status> CompactedLog::clean(Pass pass) {
   state_.cleaned_offset = pass.end_offset;
   state_.cleaned_bytes = pass.end_bytes;
   state_.tombstones = chunk.tombstones;
-  state_.gone = std::min(pass.released, pass.end_offset);
+  state_.gone = std::max(state_.gone, pass.released);
+  std::erase_if(state_.horizons,
+                [&](const Horizon& horizon) { return horizon.end <= state_.gone; });
   lsm::WriteBatch changes;
   put_state(changes);
   co_await db_.write(std::move(changes));
@@ -462,20 +492,24 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
   const Turn turn(turn_);
   if (generation != generation_) co_return core::Status();
   const EntryKey begin = replica_.start().before;
-  if (state_.removed_bytes != 0 && start.before.index > begin.index) {
+  // Behind the end of the index nothing is counted yet.
+  const bool indexed = start.before.index <= state_.indexed;
+  const LogIndex last = indexed ? start.before.index : state_.indexed;
+  const std::uint64_t last_bytes = indexed ? start.before.end_bytes : state_.indexed_bytes;
+  if (state_.removed_bytes != 0 && last > begin.index) {
     std::uint64_t stored = 0;
     LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
     SENTINEL_CO_CHECK(
         co_await cursor.seek(EntryTarget::index(replica_.group(), begin.index.next())));
     for (std::size_t count = 1; cursor.valid(); ++count) {
       SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-      if (key.index > start.before.index) break;
+      if (key.index > last) break;
       if (key.type == EntryType::records) stored += cursor.value().size();
       if (count % kRecordsPerYield == 0) co_await core::yield(shard_);
       SENTINEL_CO_CHECK(co_await cursor.next());
     }
     if (generation != generation_) co_return core::Status();
-    const std::uint64_t once = start.before.end_bytes - begin.end_bytes;
+    const std::uint64_t once = last_bytes - begin.end_bytes;
     state_.removed_bytes -= static_cast<std::int64_t>(once) - static_cast<std::int64_t>(stored);
   }
   lsm::WriteBatch changes;
@@ -485,6 +519,7 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
 }
 
 core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::surplus(std::uint64_t bytes_kept) {
+  SENTINEL_CO_CHECK(co_await index_all());
   co_await turn_.acquire(1);
   const Turn turn(turn_);
   std::optional<EntryKey> last;

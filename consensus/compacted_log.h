@@ -15,6 +15,9 @@
 /// good if it were sent a log without the tombstone. So the leader says when they may go, in a
 /// command of the log: once they have been kept long enough, and all replicas have them.
 ///
+/// The numbers in entry keys count what was appended. What is not there any more, taken by a pass
+/// here or before it came here, the index counts as it goes.
+///
 /// Source: Kafka's log compaction; KIP-354 and KIP-534 for lags and tombstones.
 
 #include <cstdint>
@@ -59,7 +62,8 @@ class CompactedLog {
   /// Reads how far earlier lives got; false when there was none. Errors: those of the store.
   core::Task<core::Result<bool>> open();
 
-  /// Payload bytes that passes have taken out of what lies between start and end of the log.
+  /// Payload bytes that passes, here or elsewhere, have taken out of what lies between the start of
+  /// the log and the end of the index.
   [[nodiscard]] std::int64_t removed_bytes() const { return state_.removed_bytes; }
 
   /// A stretch of the log to be cleaned, from its start to a last entry.
@@ -90,10 +94,6 @@ class CompactedLog {
   /// already, and `pass.remembered` be of that.
   core::Task<core::Status> clean(Pass pass);
 
-  /// All replicas have the tombstones below, and may let them go.
-  void release(Offset before);
-  [[nodiscard]] Offset released() const { return state_.released; }
-
   /// The latest committed record with this key; nothing when there is none, when it is a tombstone,
   /// or when it lies before the start of the log.
   core::Task<core::Result<std::optional<KeyedRecord>>> find(core::Bytes key);
@@ -104,7 +104,7 @@ class CompactedLog {
   core::Task<core::Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
 
  private:
-  /// Tombstones below `end` have been through a pass since `since_ms`, or are not there any more.
+  /// Tombstones below `end` have been through a pass since `since_ms`.
   struct Horizon {
     Offset end;
     std::int64_t since_ms = 0;
@@ -114,7 +114,8 @@ class CompactedLog {
     }
   };
   struct State {
-    LogIndex indexed;       // The last entry whose records are in the index.
+    LogIndex indexed;  // The last entry whose records are in the index,
+    std::uint64_t indexed_bytes = 0;
     LogIndex cleaned;       // The last entry that a whole pass has seen,
     Offset cleaned_offset;  // and where it ends.
     std::uint64_t cleaned_bytes = 0;
@@ -122,10 +123,11 @@ class CompactedLog {
     std::uint64_t tombstones = 0;    // Left by the last pass.
     Offset index_start;              // The index has nothing older.
     std::vector<Horizon> horizons;   // Ascending; of those that have come of age the last.
-    Offset released;                 // Tombstones below may go,
+    Offset released;                 // Tombstones below may go, as all replicas have them,
     Offset gone;                     // and those below have gone in the last pass.
     static void fields(auto& self, auto& visit) {
       visit(self.indexed);
+      visit(self.indexed_bytes);
       visit(self.cleaned);
       visit(self.cleaned_offset);
       visit(self.cleaned_bytes);
@@ -142,6 +144,8 @@ class CompactedLog {
 
   core::Task<core::Status> index_all();
   core::Task<core::Result<bool>> index_chunk();
+  core::Task<core::Status> index_entry(const EntryKey& key, core::Bytes value, State& state,
+                                       lsm::WriteBatch& changes);
   core::Task<core::Result<bool>> clean_chunk(const Pass& pass, Chunk& chunk);
   core::Task<core::Status> clean_entry(const Pass& pass, const EntryKey& key, core::Bytes batch,
                                        Chunk& chunk);
@@ -157,7 +161,8 @@ class CompactedLog {
                                                                 std::optional<std::int64_t> now_ms);
   core::Task<core::Result<bool>> is_overdue(std::int64_t lag_ms, std::int64_t now_ms, Plan& plan);
   core::Task<void> note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
-  void note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
+  Offset note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
+  [[nodiscard]] bool may_let_go(const Pass& pass) const;
   void put_state(lsm::WriteBatch& batch) const;
 
   core::Shard& shard_;

@@ -325,6 +325,7 @@ void Partition::wake_watchers() {
 
 void Partition::close_for_deletion() {
   closed_ = true;
+  committed_.notify_all();
   trim_done_.notify_all();
   wake_watchers();
 }
@@ -375,10 +376,10 @@ void Partition::note_for_snapshot(std::size_t batch_bytes) {
 
 // Giving up what is old.
 
+/// What it releases the index comes by (CompactedLog::index_chunk()).
 void Partition::carry_out(core::ByteSpan bytes) {
   const auto command = PartitionCommand::decode(bytes);
   SENTINEL_ASSERT(command.has_value(), "group {}: a command of our own", replica_.group());
-  if (command->released > Offset(0)) compacted().release(command->released);
   const LogStart& start = command->start;
   if (start.offset > Offset(0) || start.before.index > LogIndex(0)) begin_trim(start);
 }
@@ -594,14 +595,15 @@ core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t 
     if (too_much->has_value() && (!last.has_value() || last->index < (*too_much)->index))
       last = *too_much;
   }
-  if (last.has_value() && last->index > replica_.start().before.index)
+  // A trim is an entry, too, and comes of age: for that alone there is none.
+  if (last.has_value() && last->end_offset > replica_.start().before.end_offset)
     co_return co_await give_up(*last, last->end_offset);
   co_return Result<void>();
 }
 
 /// The last entry without which that many bytes are left.
 core::Task<Result<std::optional<EntryKey>>> Partition::surplus(std::uint64_t bytes_kept) {
-  if (compacted_ != nullptr && compacted_->removed_bytes() != 0) {
+  if (compacted_ != nullptr) {
     const auto found = co_await compacted_->surplus(bytes_kept);
     if (!found) co_return unreadable(found.error());
     co_return *found;
@@ -630,33 +632,33 @@ core::Task<bool> Partition::release_tombstones(CompactedLog::Expired expired) {
                     .end_offset = log_end_,
                     .max_timestamp = max_timestamp_};
   const auto proposed = co_await replica_.propose(std::move(proposal));
-  co_return proposed.has_value() && compacted().released() >= expired.before;
+  co_return proposed.has_value();
 }
 
 core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
     CleaningRules rules, std::optional<std::int64_t> now_ms) {
-  for (;;) {
-    if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
-    const auto plan = co_await compacted().plan(rules, now_ms);
-    if (!plan) co_return unreadable(plan.error());
-    if (plan->expired.has_value()) {
-      const bool released = co_await release_tombstones(*plan->expired);
-      if (released) continue;
-    }
-    if (!plan->pass.has_value()) co_return plan->again_ms;
-    // Batches that a pass takes away no longer tell of their producers.
-    while (trimming_ && !closed_) co_await trim_done_.wait();
-    auto snapshot = co_await committed_snapshot();
-    if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
-    if (trimming_) continue;
-    const auto producers = ProducerState::decode(snapshot->state);
-    if (!producers) co_return unreadable(producers.error());
-    CompactedLog::Pass pass = *plan->pass;
-    pass.remembered = producers->remembered();
-    co_await replica_.store_snapshot(std::move(*snapshot));
-    const core::Status cleaned = co_await compacted().clean(std::move(pass));
-    if (!cleaned) co_return unreadable(cleaned.error());
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
+  auto plan = co_await compacted().plan(rules, now_ms);
+  if (plan && plan->expired.has_value()) {
+    const bool released = co_await release_tombstones(*plan->expired);
+    if (released) plan = co_await compacted().plan(rules, now_ms);
   }
+  if (!plan) co_return unreadable(plan.error());
+  if (!plan->pass.has_value()) co_return plan->again_ms;
+  // Batches that a pass takes away no longer tell of their producers.
+  while (trimming_ && !closed_) co_await trim_done_.wait();
+  auto snapshot = co_await committed_snapshot();
+  if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
+  // An earlier life may have known more to be committed than this one does yet.
+  if (trimming_ || snapshot->index < plan->pass->last) co_return now_ms;
+  const auto producers = ProducerState::decode(snapshot->state);
+  if (!producers) co_return unreadable(producers.error());
+  CompactedLog::Pass pass = *plan->pass;
+  pass.remembered = producers->remembered();
+  co_await replica_.store_snapshot(std::move(*snapshot));
+  const core::Status cleaned = co_await compacted().clean(std::move(pass));
+  if (!cleaned) co_return unreadable(cleaned.error());
+  co_return now_ms;  // Others have their turn before the next pass.
 }
 
 core::Task<Result<std::optional<KeyedRecord>>> Partition::find_latest(core::Bytes key) {

@@ -679,7 +679,7 @@ const Progress* Raft::progress_of(MemberId node) const {
 
 std::optional<LogIndex> Raft::all_have() const {
   const auto* leader = std::get_if<Leader>(&role_);
-  if (leader == nullptr) return std::nullopt;
+  if (leader == nullptr || !configuration().learners.empty()) return std::nullopt;
   LogIndex index = log_.stable();
   for (const auto& [node, progress] : leader->followers) index = std::min(index, progress.match());
   return index;

@@ -195,7 +195,7 @@ class Raft {
   [[nodiscard]] bool has_lost_entries() const { return has_lost_entries_; }
   /// Of a leader's follower; null for others.
   [[nodiscard]] const Progress* progress_of(MemberId node) const;
-  /// Of a leader: up to where all members have the log on disk, also those that learn.
+  /// Of a leader: up to where all members have the log on disk; nothing while one still learns.
   [[nodiscard]] std::optional<LogIndex> all_have() const;
   /// "leader", "follower", "asking" (before a vote), "candidate".
   [[nodiscard]] std::string_view role_name() const;

@@ -91,8 +91,8 @@ Result<void> check_codec(const RecordBatchView& batch, std::int16_t produce_vers
 
 Result<void> check_counts(const RecordBatchView& batch) {
   const std::int32_t count = batch.record_count();
-  const bool sound =
-      count > 0 && count <= kRecordsPerBatchMax && batch.last_offset_delta() == count - 1;
+  const bool sound = count > 0 && count <= kRecordsPerBatchMax &&
+                     batch.last_offset_delta() == count - 1 && !batch.payload().empty();
   if (!sound) return std::unexpected(Errc::invalid_record);
   const bool compressed = batch.codec_bits() != 0;
   if (!compressed && static_cast<std::int64_t>(batch.payload().size()) < count * kRecordBytesMin) {

@@ -101,7 +101,7 @@ core::Task<void> Retention::look_at(GroupId group) {
 /// Gives up what has to go; the timestamp of the oldest batch that is left, if there is one.
 core::Task<Result<std::optional<std::int64_t>>> Retention::retain(
     GroupId group, RetentionLimits limits, std::optional<std::int64_t> now_ms) {
-  auto oldest = co_await broker_.oldest_entry(group);
+  auto oldest = co_await broker_.oldest_batch(group);
   if (!oldest) co_return std::unexpected(oldest.error());
   if (!oldest->has_value()) co_return std::nullopt;
   // Without a trusted clock nothing is too old.
@@ -113,7 +113,7 @@ core::Task<Result<std::optional<std::int64_t>>> Retention::retain(
   if (!partition) co_return std::unexpected(partition.error());
   const Result<void> retained = co_await (*partition)->retain(limits, now_ms.value_or(0));
   if (!retained) co_return std::unexpected(retained.error());
-  oldest = co_await broker_.oldest_entry(group);
+  oldest = co_await broker_.oldest_batch(group);
   if (!oldest) co_return std::unexpected(oldest.error());
   if (!oldest->has_value()) co_return std::nullopt;
   co_return (*oldest)->max_timestamp;

@@ -9,6 +9,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
+import clients
 import confluent_kafka
 import confluent_kafka.admin
 from cases import case, expect, expect_equal, run
@@ -368,6 +369,41 @@ def kafkas_own_tools_move_and_grow_topics():
         done_by(f"{HOST}:{cluster.ports[2]}", "topics", "grow", TOPIC, "--partitions", "6")
         text = wait_until_healthy(cluster)
         expect("6 partitions: all replicas are there" in text, text)
+
+
+def leader_of(cluster, topic):
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": cluster.bootstrap})
+    return admin.list_topics(topic, timeout=DEADLINE).topics[topic].partitions[0].leader
+
+
+@case
+def a_replica_that_was_sent_a_cleaned_log_knows_what_is_left():
+    """It must not take for surplus what was cleaned away before it came."""
+    keys = [b"key-%d" % number for number in range(20)]
+    with Workspace("cluster") as folder, Cluster(folder) as cluster:
+        broker = f"{HOST}:{cluster.ports[1]}"
+        done_by(broker, "topics", "create", "t", "--config", "cleanup.policy=compact,delete",
+                "--config", "retention.bytes=8000000", "--config", "min.cleanable.dirty.ratio=0.1")
+        wait_until_healthy(cluster)
+        late = leader_of(cluster, "t")
+        cluster.servers[late].stop()
+        producer = confluent_kafka.Producer({"bootstrap.servers": cluster.bootstrap, "enable.idempotence": True,
+                                             "linger.ms": 20, "broker.address.family": "v4"})
+        # Less than the limit at a time, and more than that altogether.
+        for turn in range(3):
+            for number in range(50 * len(keys)):
+                producer.produce("t", b"%d" % turn * 5_000, keys[number % len(keys)])
+            producer.produce("t", b"end", b"end")
+            expect_equal(producer.flush(DEADLINE), 0, "records not acknowledged")
+            wait_for("a clean log", lambda: len(values(cluster.bootstrap, "t", 0)) < 10 * len(keys))
+        cluster.start(late)
+        wait_until_healthy(cluster)
+        wait_for("its leadership", lambda: leader_of(cluster, "t") == late)
+        for number in range(50):
+            producer.produce("t", b"%d" % number, b"end")
+            expect_equal(producer.flush(DEADLINE), 0, "records not acknowledged")
+        left = {message.key() for message in clients.messages(cluster.bootstrap, "t")}
+        expect_equal(left, {*keys, b"end"}, "keys of which the latest record is left")
 
 
 if __name__ == "__main__":

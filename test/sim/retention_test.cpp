@@ -48,6 +48,7 @@ struct Bench : test::BrokerBench {
     Offset end;
     std::uint64_t bytes = 0;
     std::uint64_t readable = 0;  ///< Records that a reader gets.
+    consensus::LogIndex last;
   };
   Extent extent(GroupId group) {
     Extent found;
@@ -57,6 +58,7 @@ struct Bench : test::BrokerBench {
       out->start = (*partition)->log_start();
       out->end = (*partition)->log_end();
       out->bytes = (*partition)->size_bytes();
+      out->last = (*partition)->replica().last().index;
       if (out->start == out->end) co_return;
       const auto read = co_await (*partition)->read({.offset = out->start, .bytes_max = 1 << 30});
       CHECK(read.has_value());
@@ -125,6 +127,16 @@ TEST_CASE_FIXTURE(Bench, "batches that are older than retention.ms go, others st
   CHECK(extent(group).end == Offset(122));
   world.run_for(80s);
   CHECK(extent(group).start == Offset(122));
+}
+
+TEST_CASE_FIXTURE(Bench, "a log with nothing left but its trims rests") {
+  const GroupId group = create("idle", {{.name = "retention.ms", .value = "60000"}});
+  append(group, 3, wall_ms());
+  world.run_for(100s);
+  const Extent empty = extent(group);
+  CHECK(empty.start == Offset(6));
+  world.run_for(600s);
+  CHECK(extent(group).last == empty.last);
 }
 
 TEST_CASE_FIXTURE(Bench, "old partitions are found after a start, without being used") {
