@@ -114,19 +114,19 @@ void CompactedLog::put_state(lsm::WriteBatch& batch) const {
 }
 
 core::Task<core::Status> CompactedLog::index_all() {
+  const LogIndex end = replica_.commit_index();  // What comes meanwhile is for the next time.
   while (!stop_) {
-    SENTINEL_CO_TRY(more, co_await index_chunk());
+    SENTINEL_CO_TRY(more, co_await index_chunk(end));
     if (!more) break;
     co_await core::yield(shard_);
   }
   co_return core::Status();
 }
 
-/// Indexes the records of the next entries; false at the committed end.
-core::Task<core::Result<bool>> CompactedLog::index_chunk() {
+/// Indexes the records of the next entries up to `end`, which is committed; false once there.
+core::Task<core::Result<bool>> CompactedLog::index_chunk(LogIndex end) {
   co_await turn_.acquire(1);
   const Turn turn(turn_);
-  const LogIndex end = replica_.commit_index();
   const std::uint64_t generation = generation_;
   State state = state_;
   const EntryKey start = replica_.start().before;
@@ -143,11 +143,11 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
   while (cursor.valid() && bytes_read < kChunkBytes) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > end) break;
-    bytes_read += cursor.value().size();
+    bytes_read += cursor.key().size() + cursor.value().size();
     SENTINEL_CO_CHECK(co_await index_entry(key, cursor.value_bytes(), state, changes));
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
-  if (generation != generation_) co_return true;
+  if (generation != generation_) co_return false;
   state_ = std::move(state);
   put_state(changes);
   co_await db_.write(std::move(changes));
@@ -157,7 +157,7 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk() {
 core::Task<core::Status> CompactedLog::index_entry(const EntryKey& key, core::Bytes value,
                                                    State& state, lsm::WriteBatch& changes) {
   std::size_t stored = 0;
-  if (key.type == EntryType::records) {
+  if (key.type == EntryType::records && !value.empty()) {
     stored = value.size();
     SENTINEL_CO_TRY(entry, open_entry(key, value));
     for (const Record& record : entry.records) {
@@ -237,16 +237,19 @@ Offset CompactedLog::note_expired(std::int64_t tombstone_ms, std::int64_t now_ms
   return end;
 }
 
-/// Whether tombstones that are released may go in this pass. A replica that is new may have been
-/// sent from here what they delete, and not them.
-bool CompactedLog::may_let_go(const Pass& pass) const {
-  return !replica_.is_leader() || replica_.raft().all_have().value_or(LogIndex(0)) >= pass.last;
+/// Whether tombstones that are released may go now: they are in what a pass has cleaned. A replica
+/// that is new may have been sent from here what they delete, and not them.
+bool CompactedLog::may_let_go() const {
+  return !replica_.is_leader() ||
+         replica_.raft().all_have().value_or(LogIndex(0)) >= state_.cleaned;
 }
 
 /// From now on the tombstones that the last pass left are kept for so long.
 core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms,
                                             Plan& plan) {
   std::vector<Horizon>& horizons = state_.horizons;
+  // A clock that was ahead and was set right must not hold them until then.
+  for (Horizon& horizon : horizons) horizon.since_ms = std::min(horizon.since_ms, now_ms);
   const bool noted = !horizons.empty() && horizons.back().end >= state_.cleaned_offset;
   const std::int64_t next_ms =
       horizons.empty() ? now_ms : later(horizons.back().since_ms, tombstone_ms / kHorizons);
@@ -287,7 +290,12 @@ core::Task<core::Result<CompactedLog::Plan>> CompactedLog::plan(
   if (now_ms.has_value() && state_.tombstones > 0) {
     co_await note_horizon(rules.tombstone_ms, *now_ms, plan);
     const Offset expired = note_expired(rules.tombstone_ms, *now_ms, plan);
-    if (may_let_go(pass)) pass.released = std::min(expired, state_.released);
+    const Offset released = std::min(expired, state_.released);
+    if (may_let_go()) {
+      pass.released = released;
+    } else if (released > state_.gone) {
+      ask_by(plan, later(*now_ms, rules.tombstone_ms / kHorizons));
+    }
   }
   // What is released here must have been through a pass before it goes.
   due |= pass.released > state_.gone ||
@@ -341,8 +349,8 @@ core::Task<core::Result<bool>> CompactedLog::clean_chunk(const Pass& pass, Chunk
     if (key.index > pass.last) break;
     more = bytes_read >= kChunkBytes || chunk.changes.body_bytes() >= kChunkBytes;
     if (more) break;
-    bytes_read += cursor.value().size();
-    if (key.type == EntryType::records) {
+    bytes_read += cursor.key().size() + cursor.value().size();
+    if (key.type == EntryType::records && !cursor.value().empty()) {
       SENTINEL_CO_CHECK(co_await clean_entry(pass, key, cursor.value_bytes(), chunk));
     }
     chunk.next = key.index.next();
@@ -385,16 +393,9 @@ core::Task<core::Status> CompactedLog::clean_entry(const Pass& pass, const Entry
     co_await write(chunk);
   chunk.removed_bytes +=
       static_cast<std::int64_t>(batch.size()) - static_cast<std::int64_t>(rebuilt.size());
-  if (rebuilt.empty()) {
-    // Its place stays: a log has no gaps, so that what gave way to another leader's entries is told
-    // from what was cleaned.
-    EntryKey place = key;
-    place.type = EntryType::internal;
-    chunk.changes.remove(key.encode());
-    chunk.changes.put(place.encode(), {});
-  } else {
-    chunk.changes.put(key.encode(), rebuilt);
-  }
+  // With nothing left its place stays, under the same key: a log has no gaps, so that what gave way
+  // to another leader's entries is told from what was cleaned.
+  chunk.changes.put(key.encode(), rebuilt);
   co_return core::Status();
 }
 
@@ -479,11 +480,26 @@ core::Task<core::Result<std::optional<KeyedRecord>>> CompactedLog::record_at(Off
   SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::offset(replica_.group(), offset)));
   if (!cursor.valid()) co_return std::nullopt;
   SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-  if (key.type != EntryType::records) co_return std::nullopt;
+  if (key.type != EntryType::records || cursor.value().empty()) co_return std::nullopt;
   SENTINEL_CO_TRY(entry, open_entry(key, cursor.value()));
   const auto found = std::ranges::find(entry.records, offset, &Record::offset);
   if (found == entry.records.end()) co_return std::nullopt;
   co_return copy_of(*found);
+}
+
+/// Payload bytes of the entries behind `begin` up to `last`.
+core::Task<core::Result<std::uint64_t>> CompactedLog::stored_bytes(LogIndex begin, LogIndex last) {
+  std::uint64_t stored = 0;
+  LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
+  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), begin.next())));
+  for (std::size_t count = 1; cursor.valid(); ++count) {
+    SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
+    if (key.index > last) break;
+    if (key.type == EntryType::records) stored += cursor.value().size();
+    if (count % kRecordsPerYield == 0) co_await core::yield(shard_);
+    SENTINEL_CO_CHECK(co_await cursor.next());
+  }
+  co_return stored;
 }
 
 core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
@@ -496,21 +512,19 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
   const bool indexed = start.before.index <= state_.indexed;
   const LogIndex last = indexed ? start.before.index : state_.indexed;
   const std::uint64_t last_bytes = indexed ? start.before.end_bytes : state_.indexed_bytes;
-  if (state_.removed_bytes != 0 && last > begin.index) {
-    std::uint64_t stored = 0;
-    LogCursor cursor = replica_.entries({.read_ahead_bytes = kReadAheadBytes});
-    SENTINEL_CO_CHECK(
-        co_await cursor.seek(EntryTarget::index(replica_.group(), begin.index.next())));
-    for (std::size_t count = 1; cursor.valid(); ++count) {
-      SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
-      if (key.index > last) break;
-      if (key.type == EntryType::records) stored += cursor.value().size();
-      if (count % kRecordsPerYield == 0) co_await core::yield(shard_);
-      SENTINEL_CO_CHECK(co_await cursor.next());
-    }
+  const bool is_clean = state_.removed_bytes == 0 && state_.cleaned <= begin.index;
+  if (!is_clean && last > begin.index) {
+    const auto stored = co_await stored_bytes(begin.index, last);
     if (generation != generation_) co_return core::Status();
-    const std::uint64_t once = last_bytes - begin.end_bytes;
-    state_.removed_bytes -= static_cast<std::int64_t>(once) - static_cast<std::int64_t>(stored);
+    if (stored) {
+      const std::uint64_t once = last_bytes - begin.end_bytes;
+      state_.removed_bytes -= static_cast<std::int64_t>(once) - static_cast<std::int64_t>(*stored);
+    } else {
+      // What can't be read goes, too; what is left is indexed, and counted, once more.
+      state_.removed_bytes = 0;
+      state_.indexed = start.before.index;
+      state_.indexed_bytes = start.before.end_bytes;
+    }
   }
   lsm::WriteBatch changes;
   put_state(changes);
@@ -522,6 +536,7 @@ core::Task<core::Result<std::optional<EntryKey>>> CompactedLog::surplus(std::uin
   SENTINEL_CO_CHECK(co_await index_all());
   co_await turn_.acquire(1);
   const Turn turn(turn_);
+  if (stop_) co_return std::nullopt;  // Not all is counted.
   std::optional<EntryKey> last;
   std::int64_t left = static_cast<std::int64_t>(replica_.size_bytes()) - state_.removed_bytes -
                       static_cast<std::int64_t>(bytes_kept);

@@ -143,7 +143,7 @@ class CompactedLog {
   class Turn;
 
   core::Task<core::Status> index_all();
-  core::Task<core::Result<bool>> index_chunk();
+  core::Task<core::Result<bool>> index_chunk(LogIndex end);
   core::Task<core::Status> index_entry(const EntryKey& key, core::Bytes value, State& state,
                                        lsm::WriteBatch& changes);
   core::Task<core::Result<bool>> clean_chunk(const Pass& pass, Chunk& chunk);
@@ -152,6 +152,7 @@ class CompactedLog {
   core::Task<void> write(Chunk& chunk);
   core::Task<core::Result<bool>> is_kept(const Pass& pass, const Record& record, Chunk& chunk);
   core::Task<core::Status> forget_given_up();
+  core::Task<core::Result<std::uint64_t>> stored_bytes(LogIndex begin, LogIndex last);
   core::Task<core::Result<std::optional<Offset>>> latest(core::Bytes index_key);
   core::Task<core::Result<std::optional<KeyedRecord>>> record_at(Offset offset);
   core::Task<core::Result<std::optional<EntryKey>>> last_before(EntryTarget target);
@@ -162,7 +163,7 @@ class CompactedLog {
   core::Task<core::Result<bool>> is_overdue(std::int64_t lag_ms, std::int64_t now_ms, Plan& plan);
   core::Task<void> note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
   Offset note_expired(std::int64_t tombstone_ms, std::int64_t now_ms, Plan& plan);
-  [[nodiscard]] bool may_let_go(const Pass& pass) const;
+  [[nodiscard]] bool may_let_go() const;
   void put_state(lsm::WriteBatch& batch) const;
 
   core::Shard& shard_;

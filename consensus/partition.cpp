@@ -121,7 +121,6 @@ core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(
 
 core::Task<void> Partition::close() {
   close_for_deletion();
-  committed_.notify_all();
   co_await replica_.close();
   co_await scope_.close();
 }
@@ -156,7 +155,8 @@ core::Task<core::Status> Partition::replay_producers() {
   while (cursor.valid()) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > replica_.commit_index()) break;
-    if (key.type == EntryType::records) {
+    // What compaction by key leaves of a batch may be nothing.
+    if (key.type == EntryType::records && !cursor.value().empty()) {
       if (!RecordBatchView::parse(cursor.value()))
         co_return core::fail(
             core::Errc::corruption,
@@ -259,7 +259,7 @@ void Partition::apply(const CommittedEntry& entry) {
   max_timestamp_ = std::max(max_timestamp_, committed_timestamp_);
   // What this node has appended itself it knows already.
   if (key.index > producers_index_ && producers_known_) {
-    if (key.type == EntryType::records) note_records(key, entry.payload);
+    if (key.type == EntryType::records && !entry.payload.empty()) note_records(key, entry.payload);
     producers_index_ = key.index;
   }
   producers_.on_commit(high_watermark_);
@@ -470,7 +470,7 @@ core::Task<core::Status> Partition::read_batches(ReadRequest request, Offset end
   for (std::size_t count = 1; status && cursor.valid(); ++count) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.group != replica_.group() || key.end_offset > end) break;
-    // What compaction by key has left of a batch may be its header.
+    // What compaction by key leaves of a batch may be its header, or nothing.
     if (key.type == EntryType::records && cursor.value().size() > kBatchHeaderBytes) {
       const std::uint64_t size = cursor.value().size();
       const bool forced = bytes == 0 && request.first_batch_whole;
@@ -590,11 +590,13 @@ core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t 
   }
   const auto bytes_kept = static_cast<std::uint64_t>(limits.bytes);
   if (limits.bytes >= 0 && size_bytes() > bytes_kept) {
-    const auto too_much = co_await surplus(bytes_kept);
-    if (!too_much) co_return std::unexpected(too_much.error());
-    if (too_much->has_value() && (!last.has_value() || last->index < (*too_much)->index))
+    const auto too_much = co_await surplus(bytes_kept, limits.compact);
+    if (!too_much && !last.has_value()) co_return std::unexpected(too_much.error());
+    if (too_much && too_much->has_value() &&
+        (!last.has_value() || last->index < (*too_much)->index))
       last = *too_much;
   }
+  if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
   // A trim is an entry, too, and comes of age: for that alone there is none.
   if (last.has_value() && last->end_offset > replica_.start().before.end_offset)
     co_return co_await give_up(*last, last->end_offset);
@@ -602,9 +604,11 @@ core::Task<Result<void>> Partition::retain(RetentionLimits limits, std::int64_t 
 }
 
 /// The last entry without which that many bytes are left.
-core::Task<Result<std::optional<EntryKey>>> Partition::surplus(std::uint64_t bytes_kept) {
-  if (compacted_ != nullptr) {
-    const auto found = co_await compacted_->surplus(bytes_kept);
+core::Task<Result<std::optional<EntryKey>>> Partition::surplus(std::uint64_t bytes_kept,
+                                                               bool compact) {
+  // Also before the first pass here: what came may have been cleaned elsewhere.
+  if (compact || compacted_ != nullptr) {
+    const auto found = co_await compacted().surplus(bytes_kept);
     if (!found) co_return unreadable(found.error());
     co_return *found;
   }
@@ -680,7 +684,7 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
     const auto key = EntryKey::decode(cursor.key());
     if (!key) co_return unreadable(key.error());
     if (key->group != replica_.group() || key->end_offset > high_watermark_) break;
-    if (key->type == EntryType::records) {
+    if (key->type == EntryType::records && cursor.value().size() > kBatchHeaderBytes) {
       const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms, log_start());
       if (!found) co_return std::unexpected(found.error());
       if (found->has_value())

@@ -74,6 +74,7 @@ struct OffsetAndTimestamp {
 struct RetentionLimits {
   std::int64_t ms = -1;     ///< Batches whose records are all older.
   std::int64_t bytes = -1;  ///< The oldest batches, as long as that many bytes remain without them.
+  bool compact = false;     ///< The log is compacted by key, too.
 
   [[nodiscard]] bool any() const { return ms >= 0 || bytes >= 0; }
 };
@@ -187,7 +188,7 @@ class Partition final : public StateMachine {
   core::Task<Result<std::optional<OffsetAndTimestamp>>> largest_left();
   core::Task<Result<std::optional<EntryKey>>> last_before(EntryTarget target);
   core::Task<Result<void>> give_up(const EntryKey& last, Offset start);
-  core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept);
+  core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept, bool compact);
   CompactedLog& compacted();
   core::Task<bool> release_tombstones(CompactedLog::Expired expired);
   core::Task<std::optional<Snapshot>> committed_snapshot();

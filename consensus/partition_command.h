@@ -10,7 +10,7 @@ namespace sentinel::consensus {
 struct PartitionCommand {
   /// Where the log begins from now on; nothing new when it is as it was made. Replica::trim().
   LogStart start{};
-  /// Tombstones below may go; CompactedLog::release().
+  /// Tombstones below may go, as all replicas have them; see CompactedLog.
   Offset released{0};
 
   [[nodiscard]] core::Bytes encode() const;

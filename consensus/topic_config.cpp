@@ -146,6 +146,7 @@ RetentionLimits retention_limits(const Topic& topic) {
   if (!may_delete(topic)) return {};
   read_number(topic, "retention.ms", limits.ms);
   read_number(topic, "retention.bytes", limits.bytes);
+  limits.compact = is_compacted(topic);
   return limits;
 }
 
