@@ -442,7 +442,13 @@ void BrokerShard::note_placement(const MetadataImage& before) {
 }
 
 core::Task<bool> BrokerShard::note_caught_up(BrokerShard* self) {
-  if (!std::exchange(self->caught_up_, true)) self->scope_.spawn(self->release_strays());
+  if (!std::exchange(self->caught_up_, true)) {
+    self->scope_.spawn(self->release_strays());
+    for (const GroupId group : std::exchange(self->lost_entries_, {})) {
+      if (group == kControllerGroup || self->image_->has_group(group))
+        self->note_lost_entries(group);
+    }
+  }
   self->remove_aside();
   co_return true;
 }
@@ -608,12 +614,22 @@ void BrokerShard::on_role(const Replica& replica) {
 }
 
 void BrokerShard::on_lost_entries(const Replica& replica) {
-  note_damage(
-      layout_.identity.numbers.store_of(replica.group()),
-      {core::Errc::corruption,
-       fmt::format("group {} ends at entry {}, and has acknowledged more: the drive has lost "
-                   "what it said it had written",
-                   replica.group(), replica.last().index)});
+  const GroupId group = replica.group();
+  // Whose topic has been deleted was erased, and is begun anew until that is known again: who then
+  // goes by what it had acknowledged before speaks of what was not lost.
+  if (!caught_up_) {
+    lost_entries_.push_back(group);
+  } else {
+    note_lost_entries(group);
+  }
+}
+
+void BrokerShard::note_lost_entries(GroupId group) {
+  note_damage(layout_.identity.numbers.store_of(group),
+              {core::Errc::corruption,
+               fmt::format("group {} has acknowledged more than there is: the drive has lost what "
+                           "it said it had written",
+                           group)});
 }
 
 core::Task<void> BrokerShard::tell_leaders() {

@@ -195,6 +195,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   [[nodiscard]] bool is_placed_here(GroupId group) const;
   void on_role(const Replica& replica) override;
   void on_lost_entries(const Replica& replica) override;
+  void note_lost_entries(GroupId group);
   core::Task<void> tell_leaders();
   core::Task<void> open_replicated(std::vector<GroupId> groups);
   void note_placement(const MetadataImage& before);
@@ -243,6 +244,7 @@ class BrokerShard final : private CommitObserver, private LeadershipObserver {
   core::Signal question_ended_;
   MembershipKeeper keeper_;
   bool caught_up_ = false;
+  std::vector<GroupId> lost_entries_;  // Of these groups, as was told before.
   std::size_t reports_ = 0;
   LeaderTable leaders_;  // On shard 0.
   std::vector<GroupLeader> leaders_news_;

@@ -143,11 +143,12 @@ core::Task<core::Result<bool>> CompactedLog::index_chunk(LogIndex end) {
   while (cursor.valid() && bytes_read < kChunkBytes) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > end) break;
+    if (key.index != state.indexed.next()) co_return damaged(key);
     bytes_read += cursor.key().size() + cursor.value().size();
     SENTINEL_CO_CHECK(co_await index_entry(key, cursor.value_bytes(), state, changes));
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
-  if (generation != generation_) co_return false;
+  if (generation != generation_ || bytes_read == 0) co_return false;
   state_ = std::move(state);
   put_state(changes);
   co_await db_.write(std::move(changes));
@@ -248,8 +249,6 @@ bool CompactedLog::may_let_go() const {
 core::Task<void> CompactedLog::note_horizon(std::int64_t tombstone_ms, std::int64_t now_ms,
                                             Plan& plan) {
   std::vector<Horizon>& horizons = state_.horizons;
-  // A clock that was ahead and was set right must not hold them until then.
-  for (Horizon& horizon : horizons) horizon.since_ms = std::min(horizon.since_ms, now_ms);
   const bool noted = !horizons.empty() && horizons.back().end >= state_.cleaned_offset;
   const std::int64_t next_ms =
       horizons.empty() ? now_ms : later(horizons.back().since_ms, tombstone_ms / kHorizons);
@@ -521,6 +520,7 @@ core::Task<core::Status> CompactedLog::trim(LogStart start, Snapshot snapshot) {
       state_.removed_bytes -= static_cast<std::int64_t>(once) - static_cast<std::int64_t>(*stored);
     } else {
       // What can't be read goes, too; what is left is indexed, and counted, once more.
+      ++generation_;  // A pass that runs must not go on behind the index.
       state_.removed_bytes = 0;
       state_.indexed = start.before.index;
       state_.indexed_bytes = start.before.end_bytes;

@@ -38,7 +38,9 @@ core::Task<core::Result<DataCheck>> check_data(
   auto directory = co_await DataDirectory::open_existing(shard, std::move(path));
   if (!directory) co_return std::unexpected(std::move(directory).error());
   DataCheck check{.identity = (*directory)->identity(), .stores = {}};
-  for (std::uint32_t store = 0; store < check.identity.numbers.stores; ++store) {
+  // Before it is ready no store need be there, and nothing was acknowledged.
+  const std::uint32_t stores = check.identity.ready ? check.identity.numbers.stores : 0;
+  for (std::uint32_t store = 0; store < stores; ++store) {
     // What stands there is to be made anew by the next start.
     const auto& to_make = check.identity.to_make;
     if (std::ranges::find(to_make, store) != to_make.end()) continue;

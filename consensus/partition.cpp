@@ -483,6 +483,7 @@ core::Task<core::Status> Partition::read_batches(ReadRequest request, Offset end
     }
     read_end = key.end_offset;
     if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
+    if (closed_) break;
     if (cursor.try_next()) continue;
     // Nearly full: the rest is not worth a read of the disk.
     if (bytes > 0 && bytes >= request.bytes_max - request.bytes_max / kNearlyFull) {
@@ -680,10 +681,11 @@ core::Task<Result<std::optional<OffsetAndTimestamp>>> Partition::find_timestamp(
       co_await cursor.seek(EntryTarget::timestamp(replica_.group(), timestamp_ms));
   // The first entry at which the running maximum reaches the timestamp is the first with such a
   // record.
-  while (status && cursor.valid()) {
+  for (std::size_t count = 1; status && cursor.valid(); ++count) {
     const auto key = EntryKey::decode(cursor.key());
     if (!key) co_return unreadable(key.error());
     if (key->group != replica_.group() || key->end_offset > high_watermark_) break;
+    if (count % kBatchesPerYield == 0) co_await core::yield(shard_);
     if (key->type == EntryType::records && cursor.value().size() > kBatchHeaderBytes) {
       const auto found = consensus::find_timestamp(cursor.value(), timestamp_ms, log_start());
       if (!found) co_return std::unexpected(found.error());

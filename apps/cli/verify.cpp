@@ -54,6 +54,8 @@ void print_text(const VerifyOptions& options, const DataCheck& check, const Tota
     fmt::print("- {} bytes of a last, unacknowledged write; the next start cuts them off\n",
                totals.torn_bytes);
   }
+  if (!check.identity.ready)
+    fmt::print("- its server has never come to serve; the next start makes the stores\n");
   fmt::print("{} store(s), {} table(s) with {} entries in {} bytes, {} log(s) with {} batches\n",
              check.stores.size(), totals.tables, totals.entries, totals.table_bytes, totals.logs,
              totals.log_batches);

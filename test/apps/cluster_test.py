@@ -395,7 +395,7 @@ def a_replica_that_was_sent_a_cleaned_log_knows_what_is_left():
                 producer.produce("t", b"%d" % turn * 5_000, keys[number % len(keys)])
             producer.produce("t", b"end", b"end")
             expect_equal(producer.flush(DEADLINE), 0, "records not acknowledged")
-            wait_for("a clean log", lambda: len(values(cluster.bootstrap, "t", 0)) < 10 * len(keys))
+            wait_for("a clean log", lambda: len(values(cluster.bootstrap, "t", 0)) < 15 * len(keys))
         cluster.start(late)
         wait_until_healthy(cluster)
         wait_for("its leadership", lambda: leader_of(cluster, "t") == late)

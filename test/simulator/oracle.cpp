@@ -30,8 +30,8 @@ bool Oracle::is_compacted(GroupId group) const {
 /// that: what an entry held may be gone from it.
 std::uint64_t Oracle::hash_of(GroupId group, const LogEntry& entry) const {
   const auto end = static_cast<std::uint64_t>(entry.key.end_offset.value()) << 32;
-  if (is_compacted(group)) return end;
   const std::uint64_t type = static_cast<std::uint64_t>(entry.key.type) << 56;
+  if (is_compacted(group)) return type ^ end;
   return type ^ end ^ core::crc32c(entry.payload);
 }
 
