@@ -3,7 +3,8 @@
 #
 #   scripts/cluster.sh [--data DIR] [--port N] [--peer-port N] [-- flags of sentinel-server]
 #
-# Clients connect to ports N, N+1 and N+2 (default 9092). What was stored is there again the next time.
+# Clients connect to ports N, N+1 and N+2 (default 9092). What was stored is there again the next time. A server that is
+# killed is started again after ten seconds; until then the others go on.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
@@ -14,7 +15,7 @@ while [[ $# -gt 0 ]]; do
     --port) port=$2; shift 2 ;;
     --peer-port) peer_port=$2; shift 2 ;;
     --) shift; break ;;
-    -h|--help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "cluster.sh: '$1' is no flag; see --help" >&2; exit 2 ;;
   esac
 done
@@ -24,7 +25,7 @@ build release sentinel-server sentinel-cli >&2
 
 peers=
 for node in 1 2 3; do peers+="${peers:+,}$node@localhost:$((peer_port + node - 1))"; done
-servers=()
+declare -A servers  # Process ids, by node.
 stop() {
   trap - INT TERM EXIT
   kill "${servers[@]}" 2>/dev/null || true
@@ -32,11 +33,23 @@ stop() {
 }
 trap stop INT TERM EXIT
 
-mkdir -p "$data"
-for node in 1 2 3; do
+start() {
+  local node=$1
   "$root/build/release/bin/sentinel-server" --node-id "$node" --peers "$peers" --port $((port + node - 1)) \
-    --data "$data/$node" --shards 1 "$@" 2> >(sed -u "s/^/node $node: /" >&2) &
-  servers+=($!)
+    --data "$data/$node" --shards 1 "${flags[@]}" 2> >(sed -u "s/^/node $node: /" >&2) &
+  servers[$node]=$!
+}
+
+mkdir -p "$data"
+flags=("$@")
+for node in 1 2 3; do start "$node"; done
+# Who kills one wants to see the others go on: it is started again a while later. One that ends by itself ends all.
+while true; do
+  code=0
+  wait -n -p ended "${servers[@]}" || code=$?
+  for node in "${!servers[@]}"; do [[ ${servers[$node]} != "$ended" ]] || break; done
+  [[ $code -gt 128 ]] || exit "$code"
+  echo "node $node was killed (signal $((code - 128))); it starts again in 10 s" >&2
+  sleep 10
+  start "$node"
 done
-# One that ends by itself ends all.
-wait -n "${servers[@]}"
