@@ -328,10 +328,18 @@ class FileSystem:
         self.names.append(Name((parent, to_parent), undo, replaced[1] if replaced else lambda: None))
 
     def sync_names(self, directory):
+        self.settle(lambda each: each is directory)
+        # What happened in a directory that is gone for good can't come back.
+        self.settle(lambda each: os.fstat(each.handle).st_nlink == 0)
+
+    def settle(self, concerned):
+        kept = []
         for name in self.names:
-            if directory in name.directories:
+            if any(concerned(directory) for directory in name.directories):
                 name.settle()
-        self.names = [name for name in self.names if directory not in name.directories]
+            else:
+                kept.append(name)
+        self.names = kept
 
 
 def attributes(inode_number, found):
