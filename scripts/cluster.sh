@@ -31,7 +31,8 @@ stop() {
   kill "${servers[@]}" 2>/dev/null || true
   wait
 }
-trap stop INT TERM EXIT
+trap stop EXIT
+trap "stop; exit 0" INT TERM
 
 start() {
   local node=$1
@@ -50,6 +51,6 @@ while true; do
   for node in "${!servers[@]}"; do [[ ${servers[$node]} != "$ended" ]] || break; done
   [[ $code -gt 128 ]] || exit "$code"
   echo "node $node was killed (signal $((code - 128))); it starts again in 10 s" >&2
-  sleep 10
+  sleep 10 & wait $!  # A signal ends this wait at once.
   start "$node"
 done

@@ -226,7 +226,8 @@ void SimDisk::begin_transfer(const Operation& operation, Ticket& ticket) {
   if (direct && !is_aligned(operation)) return;
 
   std::uint64_t length = total_length(operation);
-  // A page takes what is written to it as a whole, so no sector is torn.
+  // The model of a disk: a sector is written whole or not at all, also where a write was short. The
+  // log takes a sector that is torn in itself for rot.
   const std::uint64_t unit = direct ? kBlock : writes ? kSectorBytes : 1;
   if (length > unit && options.short_transfer_probability > 0 &&
       random_.chance(options.short_transfer_probability)) {
