@@ -196,15 +196,7 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   if (const auto timely = check_timestamps(view, options, now_ms); !timely)
     co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
-  if (check.outcome == ProducerCheck::Outcome::out_of_order) {
-    // What comes before it may have been sent with it, and refused a moment ago: then it is to be
-    // sent again behind that. Told of an order that it has not broken, a client would begin a new
-    // epoch and send once more what stands in the log already.
-    const bool follows_refused = shard_.now() < refused_at_ + kFlightTime;
-    co_return std::unexpected(follows_refused ? Errc::not_leader : Errc::out_of_order_sequence);
-  }
-  if (check.outcome == ProducerCheck::Outcome::fenced)
-    co_return std::unexpected(Errc::invalid_producer_epoch);
+  if (check.refuses()) co_return co_await refuse_sequence(view, check.outcome);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
     const auto committed =
@@ -234,6 +226,22 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   const auto committed = co_await replica_.propose(std::move(proposal));
   if (!committed) co_return refuse(committed.error());
   co_return appended;
+}
+
+/// Told of an order that it has not broken, a client gives up, or begins a new epoch and sends once
+/// more what stands in the log already. So whoever is in doubt says: send it again.
+core::Task<std::unexpected<Errc>> Partition::refuse_sequence(RecordBatchView batch,
+                                                             ProducerCheck::Outcome outcome) {
+  const bool fenced = outcome == ProducerCheck::Outcome::fenced;
+  // What comes before it may have been sent with it, and refused a moment ago.
+  if (!fenced && shard_.now() < refused_at_ + kFlightTime)
+    co_return std::unexpected(Errc::not_leader);
+  // Or it stands in the log of another node, which leads without this one knowing.
+  const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
+  if (!confirmed || closed_) co_return refuse(Errc::not_leader);
+  // Or it has come meanwhile.
+  if (producers_.check(batch).outcome != outcome) co_return refuse(Errc::not_leader);
+  co_return std::unexpected(fenced ? Errc::invalid_producer_epoch : Errc::out_of_order_sequence);
 }
 
 std::unexpected<Errc> Partition::refuse(Errc error) {

@@ -169,6 +169,8 @@ class Partition final : public StateMachine {
             CommitObserver* observer);
   std::unexpected<Errc> unreadable(const core::Error& error);
   std::unexpected<Errc> refuse(Errc error);
+  core::Task<std::unexpected<Errc>> refuse_sequence(RecordBatchView batch,
+                                                    ProducerCheck::Outcome outcome);
   void apply(const CommittedEntry& entry) override;
   void on_leading(bool leads) override;
   core::Status restore(const Snapshot& snapshot, const LogStart& start) override;

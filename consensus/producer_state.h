@@ -41,6 +41,9 @@ struct ProducerCheck {
   };
   Outcome outcome = Outcome::append;
   Offset original_base_offset;
+  [[nodiscard]] bool refuses() const {
+    return outcome == Outcome::out_of_order || outcome == Outcome::fenced;
+  }
 };
 
 class ProducerState {

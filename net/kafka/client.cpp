@@ -196,7 +196,8 @@ CallFailure Client::missing_topic(const std::string& name, bool create) const {
 
 core::Task<CallResult<std::int32_t>> Client::leader(std::string topic, std::int32_t partition) {
   const std::string what = fmt::format("{}/{}", topic, partition);
-  if (!topics_.contains(topic)) {
+  const bool known_before = topics_.contains(topic);
+  if (!known_before) {
     auto asked = co_await topic_once(topic, false);
     // Partitions without a leader don't matter here unless it is this one.
     if (!asked && !topics_.contains(topic)) co_return std::unexpected(std::move(asked).error());
@@ -204,6 +205,10 @@ core::Task<CallResult<std::int32_t>> Client::leader(std::string topic, std::int3
   const TopicView& view = topics_.find(topic)->second;
   const auto found = std::ranges::find(view.partitions, partition, &PartitionView::index);
   if (found == view.partitions.end()) {
+    if (known_before) {  // It may have more of them by now.
+      forget(topic);
+      co_return co_await leader(std::move(topic), partition);
+    }
     CallFailure failure;
     failure.code = ErrorCode::unknown_topic_or_partition;
     failure.error.code = core::Errc::not_found;

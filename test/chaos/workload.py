@@ -143,7 +143,7 @@ class Producing:
         while not self.over and not stopping.is_set() and time.monotonic() < self.until:
             left = next_at - time.monotonic()
             if left > 0 or len(self.open) >= self.window:
-                self.client.poll(min(max(left, 0.001), 0.05))
+                self.serve(self.client.poll, min(max(left, 0.001), 0.05))
                 continue
             self.send()
             # What it was late is not made up for.
@@ -167,7 +167,7 @@ class Producing:
             del self.open[value]
             self.write(value, partition, invoke, "fail")
             self.workload.errors[f"produce(): {type(refused).__name__}"] += 1
-            self.client.poll(0.05)
+            self.serve(self.client.poll, 0.05)
 
     def delivered(self, value, error, message):
         partition, invoke, oversize = self.open.pop(value)
@@ -201,19 +201,26 @@ class Producing:
         elif "Beginning partition drain in state Assigned" in text:
             self.workload.errors[f"new epoch: {text.rsplit(': ', 1)[-1]}"] += 1
 
+    def serve(self, call, seconds):
+        try:
+            call(seconds)
+        except KafkaException as failure:  # So it says what is fatal, whatever error_cb is.
+            self.failed(failure.args[0])
+
     def failed(self, error):
-        if error.fatal():
-            self.workload.errors[f"fatal: {error.name()} {error.str()}"] += 1
+        """All that befalls a producer here is hidden by its retries, or a record's own error."""
+        if error.fatal() and not self.over:
+            self.workload.problems.append(f"producer {self.process} was told what is fatal: {error.str()}")
             self.over = True
 
     def end(self):
         """Waits for the answers, unless one has shown that there is no point in it."""
         deadline = time.monotonic() + MESSAGE_SECONDS + 5
         while self.open and not self.over and time.monotonic() < deadline:
-            self.client.poll(0.1)
+            self.serve(self.client.poll, 0.1)
         if self.open:
             self.client.purge()
-            self.client.flush(1)
+            self.serve(self.client.flush, 1)
         for value, (partition, invoke, _) in list(self.open.items()):
             self.write(value, partition, invoke, "unknown")
             self.workload.errors["send: never answered"] += 1

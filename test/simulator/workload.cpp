@@ -177,8 +177,17 @@ Task<void> Workload::send(Shard* shard, Producer* producer, Random* random, std:
   const auto& send = std::get<SendOp>(history_[at]);
   auto sent = co_await producer->send(send.partition, batch_of(send, *random));
   end_send(*shard, at, sent ? &*sent : nullptr);
+  if (!sent) check_failure(sent.error());
   *broken |= !sent.has_value();
   --*in_flight;
+}
+
+/// Producers here keep their order, and nobody takes over their ids.
+void Workload::check_failure(const core::Error& failure) {
+  const bool wrong = failure.message.find("misses an earlier batch") != std::string::npos ||
+                     failure.message.find("another producer took over") != std::string::npos;
+  if (wrong && violation_.empty())
+    violation_ = "a producer is told of an order that it has not broken: " + failure.message;
 }
 
 Task<void> Workload::send_weakly(Shard* shard, Client* client, Random* random) {

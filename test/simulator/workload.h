@@ -66,6 +66,7 @@ class Workload {
   core::Task<void> produce(core::Shard* shard, std::uint64_t seed);
   core::Task<void> send(core::Shard* shard, Producer* producer, core::Random* random,
                         std::uint32_t process, bool* broken, std::size_t* in_flight);
+  void check_failure(const core::Error& failure);
   core::Task<void> send_weakly(core::Shard* shard, Client* client, core::Random* random);
   core::Task<void> poll(core::Shard* shard, std::uint64_t seed);
   core::Task<bool> read_some(core::Shard* shard, Client* client, std::uint32_t process,

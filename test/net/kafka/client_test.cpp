@@ -155,6 +155,20 @@ TEST_CASE("a partition whose leader moved is looked up again") {
       {.deny_leadership = 3, .hide_leader = 2});
 }
 
+TEST_CASE("a partition that has come since the topic was looked up is found") {
+  run([](FakeBroker* broker, Client* client) -> Task<void> {
+    const auto refused = co_await client->produce_once(kTopic, 2, core::Chain(batch_of({"a"})), 1);
+    CHECK(!refused.has_value());
+    if (!refused)
+      CHECK(refused.error().error.message ==
+            "topic orders has no partition 2: it has 2, counted from 0");
+    broker->grow();
+    auto produced = co_await client->produce_once(kTopic, 2, core::Chain(batch_of({"a"})), 1);
+    CHECK_MESSAGE(produced.has_value(), (produced ? "" : produced.error().error.message));
+    CHECK(broker->partition(2).end == 1);
+  });
+}
+
 TEST_CASE("a consumer survives a leader that moves") {
   run([](FakeBroker* broker, Client* client) -> Task<void> {
     auto produced =

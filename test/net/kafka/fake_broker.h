@@ -38,6 +38,8 @@ class FakeBroker {
 
   [[nodiscard]] std::uint16_t port() const { return listener_->port(); }
   Misbehaviour wrong;
+  /// One partition more.
+  void grow() { partitions_.try_emplace(static_cast<std::int32_t>(partitions_.size())); }
 
   struct Partition {
     std::vector<core::Bytes> batches;
