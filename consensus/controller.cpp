@@ -384,7 +384,9 @@ Result<void> Controller::may_renew(const BrokerNode& node, std::uint32_t store) 
   const MemberId self = node.member(kControllerGroup);
   const bool votes = std::ranges::find(voters, self) != voters.end();
   if (node.numbers.store_of(kControllerGroup) != store || !votes) return {};
-  if (image_.nodes().size() < kEnough) return std::unexpected(Errc::only_copy);
+  // Founders are voters before they are registered.
+  if (std::max(voters.size(), image_.nodes().size()) < kEnough)
+    return std::unexpected(Errc::only_copy);
   if (voters.size() < kEnough || is_recovering(kControllerGroup, voters) || !can_go_on(voters))
     return std::unexpected(Errc::recovering);
   return {};
