@@ -233,8 +233,9 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
 core::Task<std::unexpected<Errc>> Partition::refuse_sequence(RecordBatchView batch,
                                                              ProducerCheck::Outcome outcome) {
   const bool fenced = outcome == ProducerCheck::Outcome::fenced;
-  // What comes before it may have been sent with it, and refused a moment ago.
-  if (!fenced && shard_.now() < refused_at_ + kFlightTime)
+  // What comes before it may have been sent with it, and refused a moment ago; or be on its way to
+  // who led before.
+  if (!fenced && shard_.now() < std::max(refused_at_, leads_since_) + kFlightTime)
     co_return std::unexpected(Errc::not_leader);
   // Or it stands in the log of another node, which leads without this one knowing.
   const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
@@ -284,6 +285,7 @@ void Partition::on_leading(bool leads) {
   if (leads) {
     log_end_ = replica_.last().end_offset;
     max_timestamp_ = replica_.last().max_timestamp;
+    leads_since_ = shard_.now();
   } else {
     log_end_ = high_watermark_;
     max_timestamp_ = committed_timestamp_;

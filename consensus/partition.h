@@ -210,6 +210,7 @@ class Partition final : public StateMachine {
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
   bool producers_known_ = true;
   core::TimePoint refused_at_ = core::TimePoint::min();  // A batch that will be sent again.
+  core::TimePoint leads_since_ = core::TimePoint::min();
   std::uint64_t generation_ = 0;  // One more when another node's state is taken over.
   Offset log_end_{0};
   Offset high_watermark_{0};
