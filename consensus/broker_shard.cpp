@@ -698,7 +698,7 @@ core::Task<void> BrokerShard::open_partition(Slot* slot, GroupId group) {
   // The opener runs behind the caller's wait, also when nothing has to be read.
   co_await core::yield(shard_);
   auto opened = co_await Partition::open(shard_, raft_, store_of(group), group, base_of(group),
-                                         layout_.log, this);
+                                         layout_.log, this, layout_.sequence_patience);
   slot->opening = false;
   if (opened) {
     slot->partition = std::move(*opened);

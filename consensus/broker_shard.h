@@ -43,6 +43,7 @@ struct BrokerLayout {
   lsm::WalOptions wal;
   RaftOptions raft = {};  ///< Without `self`.
   core::Duration cleaning_gather = kCleaningGather;
+  core::Duration sequence_patience = kSequencePatience;
   core::Log* log = nullptr;  ///< May be null.
 
   [[nodiscard]] NodeId node() const { return NodeId(identity.node_id); }

@@ -16,8 +16,8 @@ constexpr std::uint64_t kBytesPerSnapshotMin = std::uint64_t{4} << 20;
 constexpr std::uint64_t kBytesPerSnapshotMax = std::uint64_t{32} << 20;
 // A snapshot comes after so many times its own size: it is not to be much of what is written.
 constexpr std::uint64_t kBytesPerSnapshotByte = 64;
-// What a client has sent behind a batch that is refused arrives within that time.
-constexpr core::Duration kFlightTime = std::chrono::seconds(30);
+// Between attempts to read the log again for the producers' state.
+constexpr core::Duration kRebuildPause = std::chrono::seconds(1);
 // Who leads learns from a majority that it does.
 constexpr core::Duration kConfirmTime = std::chrono::seconds(2);
 constexpr lsm::ReadOptions kRecoveryReads{.read_ahead_bytes = std::size_t{256} << 10};
@@ -92,11 +92,12 @@ Result<void> check_timestamps(const RecordBatchView& batch, const AppendOptions&
 }  // namespace
 
 Partition::Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
-                     CommitObserver* observer)
+                     CommitObserver* observer, core::Duration patience)
     : shard_(shard),
       db_(db),
       log_(log),
       observer_(observer),
+      patience_(patience),
       read_errors_(std::chrono::seconds(1)),
       replica_(shard, host, db, group, *this),
       committed_(shard),
@@ -107,8 +108,9 @@ Partition::~Partition() = default;
 
 core::Task<core::Result<std::unique_ptr<Partition>>> Partition::open(
     core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, Configuration base,
-    core::Log* log, CommitObserver* observer) {
-  std::unique_ptr<Partition> partition(new Partition(shard, host, db, group, log, observer));
+    core::Log* log, CommitObserver* observer, core::Duration patience) {
+  std::unique_ptr<Partition> partition(
+      new Partition(shard, host, db, group, log, observer, patience));
   SENTINEL_CO_CHECK(co_await partition->recover(std::move(base)));
   partition->opened_ = true;
   partition->replica_.begin();
@@ -141,18 +143,17 @@ core::Task<core::Status> Partition::recover(Configuration base) {
 /// Makes the producers' state of the last snapshot and of what was committed behind it; carries out
 /// again what an earlier life may not have finished.
 core::Task<core::Status> Partition::replay_producers() {
+  const std::uint64_t generation = generation_;
   SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
-  producers_ = ProducerState();
+  ProducerState producers;
   if (snapshot.index != LogIndex(0)) {
-    SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
-    producers_ = std::move(producers);
+    SENTINEL_CO_TRY(stored, ProducerState::decode(snapshot.state));
+    producers = std::move(stored);
   }
-  snapshot_bytes_ = snapshot.state.size();
-  producers_index_ = std::max(snapshot.index, replica_.start().before.index);
+  LogIndex index = std::max(snapshot.index, replica_.start().before.index);
   LogCursor cursor = replica_.entries(kRecoveryReads);
-  SENTINEL_CO_CHECK(
-      co_await cursor.seek(EntryTarget::index(replica_.group(), producers_index_.next())));
-  while (cursor.valid()) {
+  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), index.next())));
+  while (cursor.valid() && generation == generation_) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > replica_.commit_index()) break;
     // What compaction by key leaves of a batch may be nothing.
@@ -161,25 +162,30 @@ core::Task<core::Status> Partition::replay_producers() {
         co_return core::fail(
             core::Errc::corruption,
             fmt::format("group {}: entry {} is no record batch", replica_.group(), key.index));
-      note_records(key, cursor.value());
+      note_records(key, cursor.value(), producers);
       bytes_since_snapshot_ += cursor.value().size();
     } else if (key.type == EntryType::command) {
       carry_out(cursor.value());
     }
-    producers_index_ = key.index;
+    index = key.index;
     ++entries_since_snapshot_;
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
-  producers_.on_commit(high_watermark_);
+  // Another node's state may have come meanwhile.
+  if (generation != generation_) co_return core::Status();
+  producers.on_commit(high_watermark_);
+  producers_ = std::move(producers);
+  producers_index_ = index;
+  snapshot_bytes_ = snapshot.state.size();
   co_return core::Status();
 }
 
-void Partition::note_records(const EntryKey& key, core::ByteSpan batch) {
+void Partition::note_records(const EntryKey& key, core::ByteSpan batch, ProducerState& producers) {
   const auto view = RecordBatchView::parse(batch);
   SENTINEL_ASSERT(view.has_value(), "group {}: entry {} is no record batch", replica_.group(),
                   key.index);
-  producers_.on_append(*view, view->base_offset(),
-                       shard_.ring().wall_now().time_since_epoch().count());
+  producers.on_append(*view, view->base_offset(),
+                      shard_.ring().wall_now().time_since_epoch().count());
 }
 
 core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
@@ -197,6 +203,8 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
     co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
   if (check.refuses()) co_return co_await refuse_sequence(view, check.outcome);
+  if (check.outcome == ProducerCheck::Outcome::joins && in_doubt())
+    co_return std::unexpected(Errc::not_leader);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
     const auto committed =
@@ -228,20 +236,24 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   co_return appended;
 }
 
+/// Whether what comes before a batch may still come: it was sent with it, and refused a moment ago,
+/// or is on its way to who led before.
+bool Partition::in_doubt() const {
+  return shard_.now() < std::max(refused_at_, leads_since_) + patience_;
+}
+
 /// Told of an order that it has not broken, a client gives up, or begins a new epoch and sends once
 /// more what stands in the log already. So whoever is in doubt says: send it again.
 core::Task<std::unexpected<Errc>> Partition::refuse_sequence(RecordBatchView batch,
                                                              ProducerCheck::Outcome outcome) {
   const bool fenced = outcome == ProducerCheck::Outcome::fenced;
-  // What comes before it may have been sent with it, and refused a moment ago; or be on its way to
-  // who led before.
-  if (!fenced && shard_.now() < std::max(refused_at_, leads_since_) + kFlightTime)
-    co_return std::unexpected(Errc::not_leader);
-  // Or it stands in the log of another node, which leads without this one knowing.
+  if (!fenced && in_doubt()) co_return std::unexpected(Errc::not_leader);
+  // It may stand in the log of another node, which leads without this one knowing.
   const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
   if (!confirmed || closed_) co_return refuse(Errc::not_leader);
-  // Or it has come meanwhile.
-  if (producers_.check(batch).outcome != outcome) co_return refuse(Errc::not_leader);
+  // Or has come meanwhile, to be taken or refused.
+  const bool changed = producers_.check(batch).outcome != outcome;
+  if (changed || (!fenced && in_doubt())) co_return refuse(Errc::not_leader);
   co_return std::unexpected(fenced ? Errc::invalid_producer_epoch : Errc::out_of_order_sequence);
 }
 
@@ -268,7 +280,8 @@ void Partition::apply(const CommittedEntry& entry) {
   max_timestamp_ = std::max(max_timestamp_, committed_timestamp_);
   // What this node has appended itself it knows already.
   if (key.index > producers_index_ && producers_known_) {
-    if (key.type == EntryType::records && !entry.payload.empty()) note_records(key, entry.payload);
+    if (key.type == EntryType::records && !entry.payload.empty())
+      note_records(key, entry.payload, producers_);
     producers_index_ = key.index;
   }
   producers_.on_commit(high_watermark_);
@@ -285,33 +298,40 @@ void Partition::on_leading(bool leads) {
   if (leads) {
     log_end_ = replica_.last().end_offset;
     max_timestamp_ = replica_.last().max_timestamp;
-    leads_since_ = shard_.now();
+    if (replica_.has_earlier_terms()) leads_since_ = shard_.now();
   } else {
     log_end_ = high_watermark_;
     max_timestamp_ = committed_timestamp_;
     if (producers_index_ > replica_.commit_index()) {
       const bool undone = producers_.truncate_from(high_watermark_);
       producers_index_ = replica_.commit_index();
-      if (!undone && std::exchange(producers_known_, false)) scope_.spawn(rebuild_producers());
+      if (!undone) {
+        producers_known_ = false;
+        rebuild_soon();
+      }
     }
   }
   committed_.notify_all();
   wake_watchers();
 }
 
+void Partition::rebuild_soon() {
+  if (!std::exchange(rebuilding_, true)) scope_.spawn(rebuild_producers());
+}
+
 core::Task<void> Partition::rebuild_producers() {
   co_await core::yield(shard_);
-  const std::uint64_t generation = generation_;
-  while (!closed_ && generation == generation_) {
+  while (!closed_ && !producers_known_) {
     const core::Status replayed = co_await replay_producers();
-    if (generation != generation_) co_return;
     if (!replayed) {
       unreadable(replayed.error());
-      co_return;  // It does not lead any more.
+      co_await core::sleep_for(shard_, kRebuildPause, scope_.token());
+      continue;
     }
-    if (producers_index_ >= replica_.commit_index()) break;
+    producers_known_ = producers_index_ >= replica_.commit_index();
   }
-  producers_known_ = true;
+  rebuilding_ = false;
+  committed_.notify_all();
 }
 
 core::Status Partition::restore(const Snapshot& snapshot, const LogStart& start) {

@@ -79,6 +79,11 @@ struct RetentionLimits {
   [[nodiscard]] bool any() const { return ms >= 0 || bytes >= 0; }
 };
 
+/// How long a batch whose predecessor is missing is told to come again: that may have been refused,
+/// or sent to who led before, and clients send again within that time (librdkafka's and Java's
+/// request.timeout.ms).
+inline constexpr core::Duration kSequencePatience = std::chrono::seconds(30);
+
 class Partition;
 /// Told of what is committed; for whoever limits the size of partitions. Outlives them.
 class CommitObserver {
@@ -99,10 +104,10 @@ class Partition final : public StateMachine {
   /// References outlive the partition. Errors as lsm::Db. Read errors are written to `log`, which
   /// may be null, with file and offset; the caller learns only that the data can't be read.
   /// `observer` may be null.
-  /// `base`: Replica::open().
+  /// `base`: Replica::open(). `patience`: kSequencePatience, but for tests.
   static core::Task<core::Result<std::unique_ptr<Partition>>> open(
       core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, Configuration base,
-      core::Log* log, CommitObserver* observer);
+      core::Log* log, CommitObserver* observer, core::Duration patience);
   ~Partition();
   /// Ends what is under way. Before it is destroyed.
   core::Task<void> close();
@@ -166,7 +171,7 @@ class Partition final : public StateMachine {
 
  private:
   Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
-            CommitObserver* observer);
+            CommitObserver* observer, core::Duration patience);
   std::unexpected<Errc> unreadable(const core::Error& error);
   std::unexpected<Errc> refuse(Errc error);
   core::Task<std::unexpected<Errc>> refuse_sequence(RecordBatchView batch,
@@ -181,8 +186,10 @@ class Partition final : public StateMachine {
   void note_read_end(Offset end);
   core::Task<core::Status> recover(Configuration base);
   core::Task<core::Status> replay_producers();
+  void rebuild_soon();
   core::Task<void> rebuild_producers();
-  void note_records(const EntryKey& key, core::ByteSpan batch);
+  void note_records(const EntryKey& key, core::ByteSpan batch, ProducerState& producers);
+  [[nodiscard]] bool in_doubt() const;
   void carry_out(core::ByteSpan command);
   void begin_trim(const LogStart& start);
   core::Task<void> trim_loop();
@@ -203,12 +210,14 @@ class Partition final : public StateMachine {
   lsm::Db& db_;
   core::Log* const log_;
   CommitObserver* const observer_;
+  const core::Duration patience_;
   core::RateLimit read_errors_;
   Replica replica_;
   std::unique_ptr<CompactedLog> compacted_;  // Null until it is needed.
   ProducerState producers_;
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
   bool producers_known_ = true;
+  bool rebuilding_ = false;
   core::TimePoint refused_at_ = core::TimePoint::min();  // A batch that will be sent again.
   core::TimePoint leads_since_ = core::TimePoint::min();
   std::uint64_t generation_ = 0;  // One more when another node's state is taken over.

@@ -48,7 +48,10 @@ ProducerCheck ProducerState::check(const RecordBatchView& batch) const {
   if (!batch.is_idempotent()) return {.outcome = Outcome::append, .original_base_offset = {}};
   const auto found = producers_.find(batch.producer_id());
   // The state may have expired, so a producer that is not known may start anywhere.
-  if (found == producers_.end()) return {.outcome = Outcome::append, .original_base_offset = {}};
+  if (found == producers_.end()) {
+    const bool first = batch.base_sequence() == 0;
+    return {.outcome = first ? Outcome::append : Outcome::joins, .original_base_offset = {}};
+  }
   const Producer& producer = found->second;
   if (batch.producer_epoch() < producer.epoch)
     return {.outcome = Outcome::fenced, .original_base_offset = {}};

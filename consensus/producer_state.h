@@ -35,6 +35,8 @@ inline constexpr std::size_t kUndoMax = 4'096;
 struct ProducerCheck {
   enum class Outcome : std::uint8_t {
     append,        ///< New: append it.
+    joins,         ///< Of a producer that is not known, and not its first: append it, unless one
+                   ///< before it may still come.
     duplicate,     ///< Had before at original_base_offset.
     out_of_order,  ///< A batch is missing in between.
     fenced,        ///< A newer epoch of this producer has been seen.
@@ -64,6 +66,7 @@ class ProducerState {
   [[nodiscard]] bool truncate_from(Offset end);
   /// Forgets producers whose last batch was appended longer ago than the expiration.
   void expire(std::int64_t now_ms);
+  [[nodiscard]] bool knows(std::int64_t producer) const { return producers_.contains(producer); }
   [[nodiscard]] std::size_t producer_count() const { return producers_.size(); }
   /// The base offsets of all batches that are remembered, ascending.
   [[nodiscard]] std::vector<Offset> remembered() const;

@@ -355,6 +355,12 @@ core::Task<core::Status> Replica::finish_erasing(lsm::Db& db, GroupId group,
   co_return core::Status();
 }
 
+bool Replica::has_earlier_terms() const {
+  const RaftLog& log = raft_->log();
+  if (log.start().index > LogIndex(0)) return log.start().term < raft_->term();
+  return log.terms().size() > 1;
+}
+
 // Input.
 
 void Replica::give_up_waiting() {

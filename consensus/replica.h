@@ -111,6 +111,8 @@ class Replica {
   /// Whether this node leads and is ready; StateMachine::on_leading().
   [[nodiscard]] bool is_leader() const { return leads_; }
   [[nodiscard]] Term term() const { return raft_->term(); }
+  /// Whether the log has entries of earlier terms: others may have led before.
+  [[nodiscard]] bool has_earlier_terms() const;
   [[nodiscard]] GroupId group() const { return group_; }
   [[nodiscard]] const Raft& raft() const { return *raft_; }
   /// The last entry of the log, committed or not; index 0 when the log is empty.

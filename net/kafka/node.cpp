@@ -159,6 +159,7 @@ core::Task<core::Status> Node::open_data() {
       .wal = options_.wal,
       .raft = options_.raft,
       .cleaning_gather = options_.cleaning_gather,
+      .sequence_patience = options_.sequence_patience,
       .log = log_};
   co_return core::Status();
 }

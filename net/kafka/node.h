@@ -35,6 +35,7 @@ struct NodeOptions {
   lsm::WalOptions wal;                                          ///< Sizes only; smaller in tests.
   consensus::RaftOptions raft = {};                             ///< The same.
   core::Duration cleaning_gather = consensus::kCleaningGather;  ///< The same.
+  core::Duration sequence_patience = consensus::kSequencePatience;  ///< The same.
   /// The node is to be closed and opened again: a store of it will be made anew then. Called at
   /// most once, on shards[0].
   std::function<void()> restart = {};

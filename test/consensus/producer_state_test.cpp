@@ -65,7 +65,8 @@ TEST_CASE("a batch without a producer id is always appended and leaves no trace"
 
 TEST_CASE("a producer that is not known may start at any sequence and epoch") {
   const ProducerState state;
-  CHECK(check(state, {.epoch = 9, .sequence = 12'345}).outcome == Outcome::append);
+  CHECK(check(state, {.epoch = 9, .sequence = 0}).outcome == Outcome::append);
+  CHECK(check(state, {.epoch = 9, .sequence = 12'345}).outcome == Outcome::joins);
 }
 
 TEST_CASE("the next sequence is appended, a gap and an overlap are out of order") {
@@ -202,7 +203,7 @@ TEST_CASE("a producer idle for longer than a day is forgotten, one active since 
   state.expire(kNow + kProducerExpirationMs + 1);
   CHECK(state.producer_count() == 1);
   CHECK(check(state, {.id = 2, .sequence = 1}).outcome == Outcome::duplicate);
-  CHECK(check(state, {.id = 1, .sequence = 77}).outcome == Outcome::append);
+  CHECK(check(state, {.id = 1, .sequence = 77}).outcome == Outcome::joins);
 }
 
 TEST_CASE("a flood of producers pushes out those idle for longest and stays within the bound") {
@@ -219,7 +220,7 @@ TEST_CASE("a flood of producers pushes out those idle for longest and stays with
   append(state, {.id = 5, .sequence = 0}, offset);
   CHECK(state.producer_count() == kProducersMax - kProducersForgotten + 1);
   CHECK(check(state, {.id = 1, .sequence = 1}).outcome == Outcome::duplicate);
-  CHECK(check(state, {.id = 2, .sequence = 9}).outcome == Outcome::append);
+  CHECK(check(state, {.id = 2, .sequence = 9}).outcome == Outcome::joins);
   CHECK(check(state, {.id = 5, .sequence = 0}).outcome == Outcome::duplicate);
   // Those pushed out can't come back.
   CHECK_FALSE(state.truncate_from(Offset(offset)));

@@ -360,6 +360,7 @@ void Nemesis::wipe(NodeId node) {
   world_.disk(node).image() = empty_disk();
   world_.disk(node).clear_faults();
   oracle_.forget(consensus::NodeId(static_cast<std::int32_t>(node)));
+  brokers_[node].lost_disk = numbers_of(node).disk;
   brokers_[node].rotten.clear();
   brokers_[node].before_read_error.reset();
 }
@@ -623,7 +624,9 @@ void Nemesis::look_after() {
 /// What is whole must not be made anew.
 void Nemesis::check_numbers(NodeId node, Broker& broker) {
   consensus::StoreNumbers now = numbers_of(node);
-  const bool renews = !now.renewed.empty() && now.renewed != broker.numbers.renewed;
+  // What a disk asked for that is gone may be granted late.
+  const bool renews =
+      !now.renewed.empty() && now.renewed != broker.numbers.renewed && now.disk != broker.lost_disk;
   if (renews && broker.rotten.empty() && !broker.was_unreadable)
     fail(fmt::format("node {} makes a store anew although nothing is wrong with its disk", node));
   broker.numbers = std::move(now);

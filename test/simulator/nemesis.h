@@ -60,6 +60,7 @@ class Nemesis {
     std::optional<consensus::StoreNumbers> before_read_error;
     bool was_unreadable = false;
     consensus::StoreNumbers numbers;  ///< As they were last seen.
+    std::int32_t lost_disk = 0;       ///< The number of one that was wiped.
     bool failing = false;             ///< An operation of its disk fails.
     bool restarting = false;
     test::DiskOptions usual_disk;

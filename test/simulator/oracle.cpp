@@ -256,8 +256,8 @@ void Oracle::check_snapshot(GroupId id, Group& group, const Raft& raft, LogIndex
            check.original_base_offset == batch.base_offset;
   };
   const auto forgot = [&](const Batch& batch) {
-    const auto check = producers->check(*consensus::RecordBatchView::parse(batch.bytes));
-    return producers_expire_ && check.outcome == consensus::ProducerCheck::Outcome::append;
+    const auto view = consensus::RecordBatchView::parse(batch.bytes);
+    return producers_expire_ && !producers->knows(view->producer_id());
   };
   const bool may_lag = index < group.newest && is_compacted(id);
   const auto newest = consensus::ProducerState::decode(may_lag ? group.newest_state.view() : state);

@@ -48,6 +48,7 @@ net::kafka::NodeOptions BrokerProgram::node_options() {
   options.wal.buffer_bytes = 32 << 10;
   options.raft = options_.raft;
   options.cleaning_gather = options_.cleaning_gather;
+  options.sequence_patience = options_.sequence_patience;
   for (const NodeId node : options_.cluster) {
     options.peers.push_back({.node_id = static_cast<std::int32_t>(node),
                              .address = {.host = fmt::format("node-{}", node), .port = kPeerPort}});

@@ -23,6 +23,7 @@ class BrokerProgram final : public NodeProgram {
     std::vector<NodeId> cluster{};  ///< With this one; empty: a cluster of its own.
     consensus::RaftOptions raft{};
     core::Duration cleaning_gather = consensus::kCleaningGather;
+    core::Duration sequence_patience = consensus::kSequencePatience;
     std::size_t memtable_bytes = std::size_t{48} << 10;
     std::uint64_t segment_bytes = std::uint64_t{128} << 10;
   };
