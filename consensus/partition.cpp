@@ -16,8 +16,6 @@ constexpr std::uint64_t kBytesPerSnapshotMin = std::uint64_t{4} << 20;
 constexpr std::uint64_t kBytesPerSnapshotMax = std::uint64_t{32} << 20;
 // A snapshot comes after so many times its own size: it is not to be much of what is written.
 constexpr std::uint64_t kBytesPerSnapshotByte = 64;
-// Between attempts to read the log again for the producers' state.
-constexpr core::Duration kRebuildPause = std::chrono::seconds(1);
 // Who leads learns from a majority that it does.
 constexpr core::Duration kConfirmTime = std::chrono::seconds(2);
 constexpr lsm::ReadOptions kRecoveryReads{.read_ahead_bytes = std::size_t{256} << 10};
@@ -143,17 +141,17 @@ core::Task<core::Status> Partition::recover(Configuration base) {
 /// Makes the producers' state of the last snapshot and of what was committed behind it; carries out
 /// again what an earlier life may not have finished.
 core::Task<core::Status> Partition::replay_producers() {
-  const std::uint64_t generation = generation_;
   SENTINEL_CO_TRY(snapshot, co_await replica_.snapshot());
-  ProducerState producers;
   if (snapshot.index != LogIndex(0)) {
-    SENTINEL_CO_TRY(stored, ProducerState::decode(snapshot.state));
-    producers = std::move(stored);
+    SENTINEL_CO_TRY(producers, ProducerState::decode(snapshot.state));
+    producers_ = std::move(producers);
   }
-  LogIndex index = std::max(snapshot.index, replica_.start().before.index);
+  snapshot_bytes_ = snapshot.state.size();
+  producers_index_ = std::max(snapshot.index, replica_.start().before.index);
   LogCursor cursor = replica_.entries(kRecoveryReads);
-  SENTINEL_CO_CHECK(co_await cursor.seek(EntryTarget::index(replica_.group(), index.next())));
-  while (cursor.valid() && generation == generation_) {
+  SENTINEL_CO_CHECK(
+      co_await cursor.seek(EntryTarget::index(replica_.group(), producers_index_.next())));
+  while (cursor.valid()) {
     SENTINEL_CO_TRY(key, EntryKey::decode(cursor.key()));
     if (key.index > replica_.commit_index()) break;
     // What compaction by key leaves of a batch may be nothing.
@@ -162,37 +160,33 @@ core::Task<core::Status> Partition::replay_producers() {
         co_return core::fail(
             core::Errc::corruption,
             fmt::format("group {}: entry {} is no record batch", replica_.group(), key.index));
-      note_records(key, cursor.value(), producers);
+      note_records(key, cursor.value());
       bytes_since_snapshot_ += cursor.value().size();
     } else if (key.type == EntryType::command) {
       carry_out(cursor.value());
     }
-    index = key.index;
+    producers_index_ = key.index;
     ++entries_since_snapshot_;
     SENTINEL_CO_CHECK(co_await cursor.next());
   }
-  // Another node's state may have come meanwhile.
-  if (generation != generation_) co_return core::Status();
-  producers.on_commit(high_watermark_);
-  producers_ = std::move(producers);
-  producers_index_ = index;
-  snapshot_bytes_ = snapshot.state.size();
+  producers_.on_commit(high_watermark_);
   co_return core::Status();
 }
 
-void Partition::note_records(const EntryKey& key, core::ByteSpan batch, ProducerState& producers) {
+void Partition::note_records(const EntryKey& key, core::ByteSpan batch) {
   const auto view = RecordBatchView::parse(batch);
   SENTINEL_ASSERT(view.has_value(), "group {}: entry {} is no record batch", replica_.group(),
                   key.index);
-  producers.on_append(*view, view->base_offset(),
-                      shard_.ring().wall_now().time_since_epoch().count());
+  producers_.on_append(*view, view->base_offset(),
+                       shard_.ring().wall_now().time_since_epoch().count());
 }
 
 core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions options) {
   if (closed_) co_return std::unexpected(Errc::unknown_topic_or_partition);
-  if (!is_leader() || !producers_known_) co_return refuse(Errc::not_leader);
-  if (!replica_.has_space()) co_return refuse(Errc::disk_full);
-  if (const auto allowed = replica_.may_propose(); !allowed) co_return refuse(allowed.error());
+  if (!is_leader()) co_return refuse(Errc::not_leader, batch);
+  if (!replica_.has_space()) co_return refuse(Errc::disk_full, batch);
+  if (const auto allowed = replica_.may_propose(); !allowed)
+    co_return refuse(allowed.error(), batch);
   const auto valid = validate_for_produce(batch, {.batch_bytes_max = options.batch_bytes_max,
                                                   .produce_version = options.produce_version,
                                                   .keys_required = options.keys_required});
@@ -202,19 +196,19 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   if (const auto timely = check_timestamps(view, options, now_ms); !timely)
     co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
-  if (check.refuses()) co_return co_await refuse_sequence(view, check.outcome);
-  if (check.outcome == ProducerCheck::Outcome::joins && in_doubt())
+  if (check.refuses()) co_return co_await refuse_sequence(batch, check.outcome);
+  if (check.outcome == ProducerCheck::Outcome::joins && in_doubt(view.producer_id()))
     co_return std::unexpected(Errc::not_leader);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
     const auto committed =
         co_await until_committed(check.original_base_offset + view.record_count());
-    if (!committed) co_return refuse(committed.error());
+    if (!committed) co_return refuse(committed.error(), batch);
     co_return Appended{.base_offset = check.original_base_offset,
                        .log_append_time_ms = -1,
                        .log_start_offset = log_start()};
   }
-  if (!producers_.has_room()) co_return refuse(Errc::overloaded);
+  if (!producers_.has_room()) co_return refuse(Errc::overloaded, batch);
   Appended appended{
       .base_offset = log_end_, .log_append_time_ms = -1, .log_start_offset = log_start()};
   stamp_base_offset(batch.stamp(), log_end_);
@@ -232,33 +226,37 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
   log_end_ = proposal.end_offset;
   max_timestamp_ = proposal.max_timestamp;
   const auto committed = co_await replica_.propose(std::move(proposal));
-  if (!committed) co_return refuse(committed.error());
+  if (!committed) co_return refuse(committed.error(), batch);
   co_return appended;
 }
 
 /// Whether what comes before a batch may still come: it was sent with it, and refused a moment ago,
 /// or is on its way to who led before.
-bool Partition::in_doubt() const {
-  return shard_.now() < std::max(refused_at_, leads_since_) + patience_;
+bool Partition::in_doubt(std::int64_t producer) const {
+  const core::TimePoint since = shard_.now() - patience_;
+  return leads_since_ > since || refused_.has(producer, since);
 }
 
 /// Told of an order that it has not broken, a client gives up, or begins a new epoch and sends once
 /// more what stands in the log already. So whoever is in doubt says: send it again.
-core::Task<std::unexpected<Errc>> Partition::refuse_sequence(RecordBatchView batch,
+core::Task<std::unexpected<Errc>> Partition::refuse_sequence(core::Bytes batch,
                                                              ProducerCheck::Outcome outcome) {
+  const RecordBatchView view = *RecordBatchView::parse(batch);
   const bool fenced = outcome == ProducerCheck::Outcome::fenced;
-  if (!fenced && in_doubt()) co_return std::unexpected(Errc::not_leader);
+  if (!fenced && in_doubt(view.producer_id())) co_return std::unexpected(Errc::not_leader);
   // It may stand in the log of another node, which leads without this one knowing.
   const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
-  if (!confirmed || closed_) co_return refuse(Errc::not_leader);
+  if (!confirmed || closed_) co_return refuse(Errc::not_leader, batch);
   // Or has come meanwhile, to be taken or refused.
-  const bool changed = producers_.check(batch).outcome != outcome;
-  if (changed || (!fenced && in_doubt())) co_return refuse(Errc::not_leader);
+  const bool changed = producers_.check(view).outcome != outcome;
+  if (changed || (!fenced && in_doubt(view.producer_id())))
+    co_return refuse(Errc::not_leader, batch);
   co_return std::unexpected(fenced ? Errc::invalid_producer_epoch : Errc::out_of_order_sequence);
 }
 
-std::unexpected<Errc> Partition::refuse(Errc error) {
-  refused_at_ = shard_.now();
+std::unexpected<Errc> Partition::refuse(Errc error, core::ByteSpan batch) {
+  const auto view = RecordBatchView::parse(batch);
+  if (view && view->is_idempotent()) refused_.note(view->producer_id(), shard_.now());
   return std::unexpected(error);
 }
 
@@ -279,9 +277,8 @@ void Partition::apply(const CommittedEntry& entry) {
   committed_timestamp_ = key.max_timestamp;
   max_timestamp_ = std::max(max_timestamp_, committed_timestamp_);
   // What this node has appended itself it knows already.
-  if (key.index > producers_index_ && producers_known_) {
-    if (key.type == EntryType::records && !entry.payload.empty())
-      note_records(key, entry.payload, producers_);
+  if (key.index > producers_index_) {
+    if (key.type == EntryType::records && !entry.payload.empty()) note_records(key, entry.payload);
     producers_index_ = key.index;
   }
   producers_.on_commit(high_watermark_);
@@ -303,43 +300,18 @@ void Partition::on_leading(bool leads) {
     log_end_ = high_watermark_;
     max_timestamp_ = committed_timestamp_;
     if (producers_index_ > replica_.commit_index()) {
-      const bool undone = producers_.truncate_from(high_watermark_);
+      producers_.truncate_from(high_watermark_);
       producers_index_ = replica_.commit_index();
-      if (!undone) {
-        producers_known_ = false;
-        rebuild_soon();
-      }
     }
   }
   committed_.notify_all();
   wake_watchers();
 }
 
-void Partition::rebuild_soon() {
-  if (!std::exchange(rebuilding_, true)) scope_.spawn(rebuild_producers());
-}
-
-core::Task<void> Partition::rebuild_producers() {
-  co_await core::yield(shard_);
-  while (!closed_ && !producers_known_) {
-    const core::Status replayed = co_await replay_producers();
-    if (!replayed) {
-      unreadable(replayed.error());
-      co_await core::sleep_for(shard_, kRebuildPause, scope_.token());
-      continue;
-    }
-    producers_known_ = producers_index_ >= replica_.commit_index();
-  }
-  rebuilding_ = false;
-  committed_.notify_all();
-}
-
 core::Status Partition::restore(const Snapshot& snapshot, const LogStart& start) {
   SENTINEL_TRY(producers, ProducerState::decode(snapshot.state));
-  ++generation_;
   producers_ = std::move(producers);
   producers_index_ = snapshot.index;
-  producers_known_ = true;
   log_end_ = high_watermark_ = start.before.end_offset;
   max_timestamp_ = committed_timestamp_ = start.before.max_timestamp;
   trimmed_ = start.offset;
@@ -370,24 +342,14 @@ std::unexpected<Errc> Partition::unreadable(const core::Error& error) {
 
 // Snapshots of the producers.
 
-/// The producers without what is not committed; nothing when that can't be told at the moment.
-std::optional<core::Bytes> Partition::committed_producers() const {
-  if (!producers_known_) return std::nullopt;
-  if (producers_index_ <= replica_.commit_index()) return producers_.encode();
+/// The producers without what is not committed: only who leads knows of such.
+Snapshot Partition::committed_snapshot() const {
+  if (!is_leader() || producers_index_ <= replica_.commit_index())
+    return {.index = std::max(producers_index_, replica_.commit_index()),
+            .state = producers_.encode()};
   ProducerState committed = producers_;
-  if (!committed.truncate_from(high_watermark_)) return std::nullopt;
-  return committed.encode();
-}
-
-/// Waits until it can be told; nothing when the partition is closed.
-core::Task<std::optional<Snapshot>> Partition::committed_snapshot() {
-  while (!closed_) {
-    auto state = committed_producers();
-    if (state.has_value())
-      co_return Snapshot{.index = replica_.commit_index(), .state = std::move(*state)};
-    co_await committed_.wait();
-  }
-  co_return std::nullopt;
+  committed.truncate_from(high_watermark_);
+  return {.index = replica_.commit_index(), .state = committed.encode()};
 }
 
 /// Has the producers stored when enough has come since the last time.
@@ -424,8 +386,7 @@ void Partition::begin_trim(const LogStart& start) {
 
 core::Task<void> Partition::trim_loop() {
   while (!trims_.empty() && !closed_) {
-    auto snapshot = co_await committed_snapshot();
-    if (!snapshot.has_value()) break;
+    Snapshot snapshot = committed_snapshot();
     // All that there are: the snapshot lies behind them, and who starts again looks behind it.
     LogStart start = replica_.start();
     for (const LogStart& each : std::exchange(trims_, {})) {
@@ -437,9 +398,9 @@ core::Task<void> Partition::trim_loop() {
     if (start.offset > now.offset || start.before.index > now.before.index) {
       core::Status trimmed;
       if (compacted_ == nullptr) {
-        co_await replica_.trim(start, std::move(*snapshot));
+        co_await replica_.trim(start, std::move(snapshot));
       } else {
-        trimmed = co_await compacted_->trim(start, std::move(*snapshot));
+        trimmed = co_await compacted_->trim(start, std::move(snapshot));
       }
       // Done by the next trim.
       if (!trimmed) unreadable(trimmed.error());
@@ -455,13 +416,11 @@ core::Task<void> Partition::trim_loop() {
 
 core::Task<void> Partition::save_snapshot() {
   producers_.expire(shard_.ring().wall_now().time_since_epoch().count());
-  auto snapshot = co_await committed_snapshot();
-  if (snapshot.has_value() && !trimming_) {
-    entries_since_snapshot_ = 0;
-    bytes_since_snapshot_ = 0;
-    snapshot_bytes_ = snapshot->state.size();
-    co_await replica_.store_snapshot(std::move(*snapshot));
-  }
+  Snapshot snapshot = committed_snapshot();
+  entries_since_snapshot_ = 0;
+  bytes_since_snapshot_ = 0;
+  snapshot_bytes_ = snapshot.state.size();
+  co_await replica_.store_snapshot(std::move(snapshot));
   saving_ = false;
 }
 
@@ -682,15 +641,14 @@ core::Task<Result<std::optional<std::int64_t>>> Partition::clean(
   if (!plan->pass.has_value()) co_return plan->again_ms;
   // Batches that a pass takes away no longer tell of their producers.
   while (trimming_ && !closed_) co_await trim_done_.wait();
-  auto snapshot = co_await committed_snapshot();
-  if (!snapshot.has_value()) co_return std::unexpected(Errc::closed);
-  // An earlier life may have known more to be committed than this one does yet.
-  if (trimming_ || snapshot->index < plan->pass->last) co_return now_ms;
-  const auto producers = ProducerState::decode(snapshot->state);
+  if (closed_) co_return std::unexpected(Errc::closed);
+  Snapshot snapshot = committed_snapshot();
+  if (snapshot.index < plan->pass->last) co_return now_ms;
+  const auto producers = ProducerState::decode(snapshot.state);
   if (!producers) co_return unreadable(producers.error());
   CompactedLog::Pass pass = *plan->pass;
   pass.remembered = producers->remembered();
-  co_await replica_.store_snapshot(std::move(*snapshot));
+  co_await replica_.store_snapshot(std::move(snapshot));
   const core::Status cleaned = co_await compacted().clean(std::move(pass));
   if (!cleaned) co_return unreadable(cleaned.error());
   co_return now_ms;  // Others have their turn before the next pass.

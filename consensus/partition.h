@@ -15,6 +15,7 @@
 #include "consensus/compacted_log.h"
 #include "consensus/producer_state.h"
 #include "consensus/record_batch.h"
+#include "consensus/refused_producers.h"
 #include "consensus/replica.h"
 #include "consensus/types.h"
 #include "core/intrusive_list.h"
@@ -80,8 +81,7 @@ struct RetentionLimits {
 };
 
 /// How long a batch whose predecessor is missing is told to come again: that may have been refused,
-/// or sent to who led before, and clients send again within that time (librdkafka's and Java's
-/// request.timeout.ms).
+/// or sent to who led before, and is sent again within that time (Java's request.timeout.ms).
 inline constexpr core::Duration kSequencePatience = std::chrono::seconds(30);
 
 class Partition;
@@ -173,8 +173,8 @@ class Partition final : public StateMachine {
   Partition(core::Shard& shard, RaftHost& host, lsm::Db& db, GroupId group, core::Log* log,
             CommitObserver* observer, core::Duration patience);
   std::unexpected<Errc> unreadable(const core::Error& error);
-  std::unexpected<Errc> refuse(Errc error);
-  core::Task<std::unexpected<Errc>> refuse_sequence(RecordBatchView batch,
+  std::unexpected<Errc> refuse(Errc error, core::ByteSpan batch);
+  core::Task<std::unexpected<Errc>> refuse_sequence(core::Bytes batch,
                                                     ProducerCheck::Outcome outcome);
   void apply(const CommittedEntry& entry) override;
   void on_leading(bool leads) override;
@@ -186,10 +186,8 @@ class Partition final : public StateMachine {
   void note_read_end(Offset end);
   core::Task<core::Status> recover(Configuration base);
   core::Task<core::Status> replay_producers();
-  void rebuild_soon();
-  core::Task<void> rebuild_producers();
-  void note_records(const EntryKey& key, core::ByteSpan batch, ProducerState& producers);
-  [[nodiscard]] bool in_doubt() const;
+  void note_records(const EntryKey& key, core::ByteSpan batch);
+  [[nodiscard]] bool in_doubt(std::int64_t producer) const;
   void carry_out(core::ByteSpan command);
   void begin_trim(const LogStart& start);
   core::Task<void> trim_loop();
@@ -200,8 +198,7 @@ class Partition final : public StateMachine {
   core::Task<Result<std::optional<EntryKey>>> surplus(std::uint64_t bytes_kept, bool compact);
   CompactedLog& compacted();
   core::Task<bool> release_tombstones(CompactedLog::Expired expired);
-  core::Task<std::optional<Snapshot>> committed_snapshot();
-  [[nodiscard]] std::optional<core::Bytes> committed_producers() const;
+  [[nodiscard]] Snapshot committed_snapshot() const;
   void note_for_snapshot(std::size_t batch_bytes);
   core::Task<Result<void>> until_committed(Offset end_offset);
   void wake_watchers();
@@ -216,11 +213,8 @@ class Partition final : public StateMachine {
   std::unique_ptr<CompactedLog> compacted_;  // Null until it is needed.
   ProducerState producers_;
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
-  bool producers_known_ = true;
-  bool rebuilding_ = false;
-  core::TimePoint refused_at_ = core::TimePoint::min();  // A batch that will be sent again.
+  RefusedProducers refused_;
   core::TimePoint leads_since_ = core::TimePoint::min();
-  std::uint64_t generation_ = 0;  // One more when another node's state is taken over.
   Offset log_end_{0};
   Offset high_watermark_{0};
   std::int64_t max_timestamp_ = -1;

@@ -74,6 +74,10 @@ ProducerCheck ProducerState::check(const RecordBatchView& batch) const {
 void ProducerState::on_append(const RecordBatchView& batch, Offset base_offset,
                               std::int64_t now_ms) {
   if (!batch.is_idempotent()) return;
+  if (undo_.size() >= kUndoMax) {
+    // Half at a time, so that the rest is not moved with each batch.
+    on_commit(undo_[undo_.size() / 2].base_offset);
+  }
   if (producers_.size() >= kProducersMax && !producers_.contains(batch.producer_id()))
     forget_idlest(base_offset);
   remember_undo(batch.producer_id(), base_offset);
@@ -93,12 +97,8 @@ void ProducerState::on_append(const RecordBatchView& batch, Offset base_offset,
 }
 
 void ProducerState::remember_undo(std::int64_t id, Offset base_offset) {
-  SENTINEL_DEBUG_ASSERT(undo_.empty() || undo_.back().base_offset < base_offset);
+  SENTINEL_DEBUG_ASSERT(undo_.empty() || undo_.back().base_offset <= base_offset);
   if (base_offset < undo_floor_) return;
-  if (undo_.size() == kUndoMax) {
-    // Half at a time, so that the rest is not moved with each batch.
-    on_commit(undo_[kUndoMax / 2].base_offset);
-  }
   Undo& undo = undo_.emplace_back(Undo{.base_offset = base_offset, .id = id, .before = {}});
   if (const auto found = producers_.find(id); found != producers_.end())
     undo.before = found->second;
@@ -110,8 +110,8 @@ void ProducerState::on_commit(Offset end) {
   undo_floor_ = std::max(undo_floor_, end);
 }
 
-bool ProducerState::truncate_from(Offset end) {
-  if (end < undo_floor_) return false;
+void ProducerState::truncate_from(Offset end) {
+  SENTINEL_ASSERT(end >= undo_floor_, "what is committed is not taken back");
   for (; !undo_.empty() && undo_.back().base_offset >= end; undo_.pop_back()) {
     const Undo& undo = undo_.back();
     if (undo.before.has_value()) {
@@ -120,7 +120,6 @@ bool ProducerState::truncate_from(Offset end) {
       producers_.erase(undo.id);
     }
   }
-  return true;
 }
 
 void ProducerState::expire(std::int64_t now_ms) {
@@ -140,7 +139,7 @@ std::vector<Offset> ProducerState::remembered() const {
 }
 
 /// By offset: the same on every replica, whatever its clock. `cause` is where the batch is appended
-/// that needs the room; there is no way back behind it.
+/// that needs the room.
 void ProducerState::forget_idlest(Offset cause) {
   std::vector<std::pair<Offset, std::int64_t>> by_use;
   by_use.reserve(producers_.size());
@@ -149,8 +148,10 @@ void ProducerState::forget_idlest(Offset cause) {
   }
   const auto kept = by_use.begin() + static_cast<std::ptrdiff_t>(kProducersForgotten);
   std::ranges::nth_element(by_use, kept);
-  for (auto idle = by_use.begin(); idle != kept; ++idle) producers_.erase(idle->second);
-  on_commit(cause.next());
+  for (auto idle = by_use.begin(); idle != kept; ++idle) {
+    remember_undo(idle->second, cause);
+    producers_.erase(idle->second);
+  }
 }
 
 core::Bytes ProducerState::encode() const {
@@ -206,7 +207,7 @@ bool ProducerState::is_sound(const Producer& producer) {
 
 void ProducerState::check_invariants() const {
   SENTINEL_ASSERT(producers_.size() <= kProducersMax);
-  SENTINEL_ASSERT(undo_.size() <= kUndoMax);
+  SENTINEL_ASSERT(undo_.size() <= kUndoMax + kProducersForgotten);
   SENTINEL_ASSERT(std::ranges::is_sorted(undo_, std::ranges::less(), &Undo::base_offset));
   SENTINEL_ASSERT(undo_.empty() || undo_.front().base_offset >= undo_floor_);
   for (const auto& [id, producer] : producers_) {  // lint: order does not matter

@@ -60,10 +60,9 @@ class ProducerState {
   [[nodiscard]] bool has_room() const { return undo_.size() < kUndoMax; }
   /// Everything before `end` is committed and will not be truncated.
   void on_commit(Offset end);
-  /// The log was truncated at `end`: takes back what was appended at and behind it, so that the
-  /// state is that of the shorter log. False when it does not reach back that far; this state is
-  /// then useless, and the caller builds it again from snapshot and log.
-  [[nodiscard]] bool truncate_from(Offset end);
+  /// The log was truncated at `end`, behind all that is committed: takes back what was appended
+  /// there, so that the state is that of the shorter log.
+  void truncate_from(Offset end);
   /// Forgets producers whose last batch was appended longer ago than the expiration.
   void expire(std::int64_t now_ms);
   [[nodiscard]] bool knows(std::int64_t producer) const { return producers_.contains(producer); }

@@ -357,8 +357,8 @@ core::Task<core::Status> Replica::finish_erasing(lsm::Db& db, GroupId group,
 
 bool Replica::has_earlier_terms() const {
   const RaftLog& log = raft_->log();
-  if (log.start().index > LogIndex(0)) return log.start().term < raft_->term();
-  return log.terms().size() > 1;
+  const auto first = log.term_at(std::max(log.start().index, LogIndex(1)));
+  return first.has_value() && *first < raft_->term();
 }
 
 // Input.

@@ -175,8 +175,10 @@ core::Task<core::Result<bool>> Cluster::found_or_find(const std::vector<Asked>& 
 /// Founds a cluster when all are there, and this is the node to do it.
 core::Task<core::Result<bool>> Cluster::found(const std::vector<Asked>& asked) {
   std::vector<Founder> founders{{self_.node_id, self_.disk_id}};
+  // Who can't be asked yet may know of a cluster that this node is to join.
+  const auto answered = [](const Asked& each) { return each.welcome.has_value(); };
+  if (!std::ranges::all_of(asked, answered)) co_return false;
   for (const Asked& each : asked) {
-    if (!each.welcome.has_value()) co_return false;
     if (each.welcome->peers != self_.peers) {
       co_return core::fail(
           core::Errc::invalid_argument,

@@ -60,15 +60,18 @@ TEST_CASE_FIXTURE(Bench, "what follows a batch that was refused waits for it, fo
 
 TEST_CASE_FIXTURE(Bench, "a batch whose predecessor does not come is refused in the end") {
   constexpr std::int64_t kForgotten = 7;
+  constexpr std::int64_t kUntouched = 8;
   CHECK(send(0).has_value());
   set_full(true);
   CHECK(send(1).error() == Errc::disk_full);
+  CHECK(send(70, kForgotten).error() == Errc::disk_full);
   set_full(false);
   CHECK(send(2).error() == Errc::not_leader);
-  CHECK(send(70, kForgotten).error() == Errc::not_leader);
+  CHECK(send(71, kForgotten).error() == Errc::not_leader);
+  CHECK(send(71, kUntouched).has_value());
   world.run_for(consensus::kSequencePatience);
   CHECK(send(2).error() == Errc::out_of_order_sequence);
-  CHECK(send(70, kForgotten).has_value());
+  CHECK(send(71, kForgotten).has_value());
 }
 
 }  // namespace sentinel
