@@ -197,8 +197,8 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
     co_return std::unexpected(timely.error());
   const ProducerCheck check = producers_.check(view);
   if (check.refuses()) co_return co_await refuse_sequence(batch, check.outcome);
-  if (check.outcome == ProducerCheck::Outcome::joins && in_doubt(view.producer_id()))
-    co_return std::unexpected(Errc::not_leader);
+  if (check.outcome == ProducerCheck::Outcome::joins && in_doubt(view))
+    co_return refuse(Errc::not_leader, batch);
   if (check.outcome == ProducerCheck::Outcome::duplicate) {
     // The first copy may still be on its way to the disk; its answer holds for this one too.
     const auto committed =
@@ -232,9 +232,9 @@ core::Task<Result<Appended>> Partition::append(core::Bytes batch, AppendOptions 
 
 /// Whether what comes before a batch may still come: it was sent with it, and refused a moment ago,
 /// or is on its way to who led before.
-bool Partition::in_doubt(std::int64_t producer) const {
+bool Partition::in_doubt(const RecordBatchView& batch) const {
   const core::TimePoint since = shard_.now() - patience_;
-  return leads_since_ > since || refused_.has(producer, since);
+  return leads_since_ > since || refused_.has_before(batch, since);
 }
 
 /// Told of an order that it has not broken, a client gives up, or begins a new epoch and sends once
@@ -243,20 +243,18 @@ core::Task<std::unexpected<Errc>> Partition::refuse_sequence(core::Bytes batch,
                                                              ProducerCheck::Outcome outcome) {
   const RecordBatchView view = *RecordBatchView::parse(batch);
   const bool fenced = outcome == ProducerCheck::Outcome::fenced;
-  if (!fenced && in_doubt(view.producer_id())) co_return std::unexpected(Errc::not_leader);
+  if (!fenced && in_doubt(view)) co_return refuse(Errc::not_leader, batch);
   // It may stand in the log of another node, which leads without this one knowing.
   const auto confirmed = co_await confirm_leadership(shard_.deadline_in(kConfirmTime));
   if (!confirmed || closed_) co_return refuse(Errc::not_leader, batch);
   // Or has come meanwhile, to be taken or refused.
   const bool changed = producers_.check(view).outcome != outcome;
-  if (changed || (!fenced && in_doubt(view.producer_id())))
-    co_return refuse(Errc::not_leader, batch);
+  if (changed || (!fenced && in_doubt(view))) co_return refuse(Errc::not_leader, batch);
   co_return std::unexpected(fenced ? Errc::invalid_producer_epoch : Errc::out_of_order_sequence);
 }
 
 std::unexpected<Errc> Partition::refuse(Errc error, core::ByteSpan batch) {
-  const auto view = RecordBatchView::parse(batch);
-  if (view && view->is_idempotent()) refused_.note(view->producer_id(), shard_.now());
+  if (const auto view = RecordBatchView::parse(batch)) refused_.note(*view, shard_.now());
   return std::unexpected(error);
 }
 

@@ -15,7 +15,7 @@
 #include "consensus/compacted_log.h"
 #include "consensus/producer_state.h"
 #include "consensus/record_batch.h"
-#include "consensus/refused_producers.h"
+#include "consensus/refused_batches.h"
 #include "consensus/replica.h"
 #include "consensus/types.h"
 #include "core/intrusive_list.h"
@@ -187,7 +187,7 @@ class Partition final : public StateMachine {
   core::Task<core::Status> recover(Configuration base);
   core::Task<core::Status> replay_producers();
   void note_records(const EntryKey& key, core::ByteSpan batch);
-  [[nodiscard]] bool in_doubt(std::int64_t producer) const;
+  [[nodiscard]] bool in_doubt(const RecordBatchView& batch) const;
   void carry_out(core::ByteSpan command);
   void begin_trim(const LogStart& start);
   core::Task<void> trim_loop();
@@ -213,7 +213,7 @@ class Partition final : public StateMachine {
   std::unique_ptr<CompactedLog> compacted_;  // Null until it is needed.
   ProducerState producers_;
   LogIndex producers_index_{0};  // The last entry that producers_ knows of.
-  RefusedProducers refused_;
+  RefusedBatches refused_;
   core::TimePoint leads_since_ = core::TimePoint::min();
   Offset log_end_{0};
   Offset high_watermark_{0};

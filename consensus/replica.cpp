@@ -544,6 +544,7 @@ void Replica::put_states(const Raft::Output& output, lsm::WriteBatch& batch) {
 
 /// Takes over another node's log start and state.
 void Replica::install(const StateSnapshot& installed, lsm::WriteBatch& batch) {
+  note_role();  // Who led takes back first what it has proposed.
   auto state = decode_state(installed.state, group_);
   SENTINEL_ASSERT(state.has_value(), "group {}: {}", group_, state.error().message);
   start_ = durable_start_ = state->start;
