@@ -18,24 +18,22 @@ class RefusedBatches {
     if (!batch.is_idempotent()) return;
     const Refused refused{batch.producer_id(), batch.producer_epoch(), batch.base_sequence(), now};
     std::erase_if(latest_, [&](const Refused& each) { return each.is_same(refused); });
-    if (latest_.size() == kMax) {
-      any_ = latest_.front().at;
-      latest_.erase(latest_.begin());
-    }
+    if (latest_.size() == kMax) latest_.erase(latest_.begin());
     latest_.push_back(refused);
   }
-  /// Whether one that comes before `batch` was refused at or behind `since`; when there are very
-  /// many, whether that may be.
+  /// Whether one that comes before `batch` was refused at or behind `since`.
   [[nodiscard]] bool has_before(const RecordBatchView& batch, core::TimePoint since) const {
-    return any_ >= since || std::ranges::any_of(latest_, [&](const Refused& each) {
-             return each.at >= since && each.producer == batch.producer_id() &&
-                    each.epoch == batch.producer_epoch() &&
-                    is_before(each.sequence, batch.base_sequence());
-           });
+    return std::ranges::any_of(latest_, [&](const Refused& each) {
+      return each.at >= since && each.producer == batch.producer_id() &&
+             each.epoch == batch.producer_epoch() &&
+             is_before(each.sequence, batch.base_sequence());
+    });
   }
 
  private:
-  static constexpr std::size_t kMax = 256;
+  // Of more than these, in an overload, the oldest are forgotten. Were all batches held back then,
+  // those would hold back each other for ever.
+  static constexpr std::size_t kMax = 512;
   struct Refused {
     std::int64_t producer;
     std::int16_t epoch;
@@ -52,8 +50,7 @@ class RefusedBatches {
     return ahead != 0 && ahead < 1u << 30;
   }
 
-  std::vector<Refused> latest_;                   // Ascending by time.
-  core::TimePoint any_ = core::TimePoint::min();  // Of those that there was no room for.
+  std::vector<Refused> latest_;  // Ascending by time.
 };
 
 }  // namespace sentinel::consensus
